@@ -1,0 +1,214 @@
+"""The vocabulary: frozen values that every room shares. No I/O, no third-party imports.
+
+Fingerprints of listed material are victims' data, so no `repr` here prints one whole.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import NewType
+
+Bits = NewType("Bits", int)
+"""Hamming distance or threshold; smaller is closer; thresholds are inclusive."""
+
+Revision = NewType("Revision", int)
+"""Position in the change feed of the hash lists; 0 is the empty store."""
+
+
+class Finding(enum.Enum):
+    """What the machine found. UNKNOWN never means NO_MATCH."""
+
+    MATCH = "match"
+    NO_MATCH = "no_match"
+    UNKNOWN = "unknown"
+
+
+class Disposition(enum.IntEnum):
+    """What policy asks for, ordered by strictness. Numbers are the wire's."""
+
+    ALLOW = 1
+    REVIEW = 2
+    RESTRICT = 3
+    BLOCK = 4
+
+
+class Reason(enum.Enum):
+    """Why a hash type could not be searched."""
+
+    UNDECODABLE = "undecodable"
+    LOW_QUALITY = "low_quality"
+    UNSUPPORTED_TYPE = "unsupported_type"
+    TOO_LARGE = "too_large"
+    TIMED_OUT = "timed_out"
+    NOT_COVERED = "not_covered"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """One value of a hash type, packed first bit first: 32 bytes for `pdq`, 16 for `md5`."""
+
+    hash_type: str
+    value: bytes
+
+    def __repr__(self) -> str:
+        return f"<{self.hash_type} {self.value[:2].hex()}…>"
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A fingerprint of a submission, and how it was taken.
+
+    `variant` says how the frame was changed before hashing: "" is the picture as a viewer displays
+    it, "stored" the pixels before EXIF orientation, others as `hashing.variants` names them.
+    `quality` is 0..100 where the hash type has one. `frame_ms` is when the frame is shown, 0 for stills.
+    """
+
+    fingerprint: Fingerprint
+    quality: int | None = None
+    variant: str = ""
+    frame_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unhashable:
+    """A hash type that has no usable fingerprint for this submission, and why."""
+
+    hash_type: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a submission is to be hashed into: perceptual hash types and query variants beyond the plain reading.
+
+    Exact digests (md5, sha1, sha256) are always computed and are not named here.
+    """
+
+    hash_types: tuple[str, ...] = ("pdq",)
+    variants: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What a submission's bytes turned out to be: the whole answer of a decode worker.
+
+    Each wanted hash type is either among `hashed` at least once or among `unhashable` exactly once.
+    """
+
+    media_type: str = ""  # by content, e.g. "image/jpeg"; "" where unknown
+    width: int = 0  # pixels, as displayed
+    height: int = 0
+    frames: int = 0  # in the file, as far as they were counted
+    hashed: tuple[Hashed, ...] = ()
+    unhashable: tuple[Unhashable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The caller's own ids for what was uploaded and by whom: opaque to us, personal data to them."""
+
+    content_id: str = ""
+    uploader_id: str = ""
+    surface: str = ""
+    region: str = ""
+    occurred_at: datetime | None = None
+    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __repr__(self) -> str:
+        return f"<subject on {self.surface or 'no surface'}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request to judge media: either `media`, or fingerprints that the caller made."""
+
+    request_id: str
+    media: bytes | None = None
+    fingerprints: tuple[Hashed, ...] = ()
+    subject: Subject = Subject()
+    lists: tuple[str, ...] = ()  # names; empty: every active list
+    min_revision: Revision = Revision(0)
+    given_id: bool = True  # the caller chose request_id, so a retry can come
+
+    def __repr__(self) -> str:
+        size = f"{len(self.media)} bytes" if self.media is not None else f"{len(self.fingerprints)} fingerprints"
+        return f"<submission of {size}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a list's entries match and what a match asks for."""
+
+    thresholds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # bits, inclusive
+    disposition: Disposition = Disposition.REVIEW
+    shadow: bool = False
+    variants: frozenset[str] = frozenset()  # as policies name them: "flips", "nn512", "unletterboxed"
+
+
+@dataclass(frozen=True, slots=True)
+class ListState:
+    """One active list as a generation sees it."""
+
+    name: str
+    revision: Revision
+    version: int
+    policy: Policy
+    entries: Mapping[str, int]  # active entries per hash type, canaries not counted
+    thresholds: Mapping[str, int]  # bits per hash type, defaults filled in; 0 for exact digests
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A listed entry within the distance searched, before any list's policy has spoken."""
+
+    list: str
+    entry_id: str
+    label: str
+    hash_type: str
+    distance: Bits
+    variant: str
+    frame_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A candidate within its list's threshold."""
+
+    list: str
+    entry_id: str
+    label: str
+    hash_type: str
+    distance: Bits
+    threshold: Bits
+    variant: str
+    frame_ms: int
+    disposition: Disposition
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What was searched: lists, their revisions and thresholds, entries per hash type, software versions."""
+
+    revision: Revision
+    entries: Mapping[str, int]
+    lists: tuple[ListState, ...]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found, what was not searched, what policy asks for. Immutable."""
+
+    verdict_id: str
+    request_id: str
+    at: datetime
+    finding: Finding
+    disposition: Disposition
+    matches: tuple[Match, ...]  # nearest first
+    examination: Examination
+    coverage: Coverage
