@@ -250,11 +250,14 @@ class EntryRecord(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ADDED_AT_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     source_id: _builtins.str
     added_by: _builtins.str
     reason: _builtins.str
     line: _builtins.int
+    canary: _builtins.bool
+    """The list's own canary: searched with the rest, never counted, diffed, exported or answered."""
     @_builtins.property
     def added_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -266,10 +269,11 @@ class EntryRecord(_message.Message):
         reason: _builtins.str = ...,
         added_at: _timestamp_pb2.Timestamp | None = ...,
         line: _builtins.int = ...,
+        canary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "added_by", b"added_by", "label", b"label", "line", b"line", "reason", b"reason", "source_id", b"source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "added_by", b"added_by", "canary", b"canary", "label", b"label", "line", b"line", "reason", b"reason", "source_id", b"source_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
