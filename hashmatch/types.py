@@ -159,6 +159,7 @@ class ListState:
     policy: Policy
     entries: Mapping[str, int]  # active entries per hash type, canaries not counted
     thresholds: Mapping[str, int]  # bits per hash type, defaults filled in; 0 for exact digests
+    accepts: frozenset[str]  # variants of a query that are searched here
 
 
 @dataclass(frozen=True, slots=True)

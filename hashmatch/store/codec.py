@@ -1,8 +1,8 @@
 """Rows that know whether they are still what was written.
 
 LMDB has no checksums: of 400 one-bit flips in a file, 181 gave silently wrong data. So every value starts with
-a CRC-32 over its key and its payload; CRC-32 finds every one-bit flip and every burst up to 32 bits, and costs 0.2 µs a row.
-The key is covered so that a value under another's key is found too.
+a CRC-32 over its key and its payload; CRC-32 finds every one-bit flip and every burst up to 32 bits, and costs
+0.2 µs a row. The key is covered so that a value under another's key is found too.
 """
 
 from __future__ import annotations

@@ -353,6 +353,26 @@ Global___HashTypeCapability: _TypeAlias = HashTypeCapability  # noqa: Y015
 class Limits(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MaxPixelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MAX_MEDIA_BYTES_FIELD_NUMBER: _builtins.int
     MAX_PIXELS_FIELD_NUMBER: _builtins.int
     MAX_FRAMES_HASHED_FIELD_NUMBER: _builtins.int
@@ -360,16 +380,19 @@ class Limits(_message.Message):
     MAX_FINGERPRINTS_FIELD_NUMBER: _builtins.int
     DEADLINE_MS_FIELD_NUMBER: _builtins.int
     max_media_bytes: _builtins.int
-    max_pixels: _builtins.int
     max_frames_hashed: _builtins.int
     max_request_id_chars: _builtins.int
     max_fingerprints: _builtins.int
     deadline_ms: _builtins.int
+    @_builtins.property
+    def max_pixels(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Per media type."""
+
     def __init__(
         self,
         *,
         max_media_bytes: _builtins.int = ...,
-        max_pixels: _builtins.int = ...,
+        max_pixels: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         max_frames_hashed: _builtins.int = ...,
         max_request_id_chars: _builtins.int = ...,
         max_fingerprints: _builtins.int = ...,

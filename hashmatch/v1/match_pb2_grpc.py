@@ -80,8 +80,6 @@ class MatchServiceServicer:
 
     def MatchUpload(self, request_iterator, context):
         """Judges one large file sent in chunks; the header comes first.
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,10 +36,7 @@ class MatchServiceStub:
     MatchStream: _grpc.StreamStreamMultiCallable[_match_pb2.MatchRequest, _match_pb2.MatchStreamResponse]
     """Judges many: answers come as they are ready, each with its request_id."""
     MatchUpload: _grpc.StreamUnaryMultiCallable[_match_pb2.MatchUploadRequest, _match_pb2.MatchResponse]
-    """Judges one large file sent in chunks; the header comes first.
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-    """
+    """Judges one large file sent in chunks; the header comes first."""
     Hash: _grpc.UnaryUnaryMultiCallable[_match_pb2.HashRequest, _match_pb2.HashResponse]
     """Fingerprints only: looks nothing up, logs nothing."""
     GetCapabilities: _grpc.UnaryUnaryMultiCallable[_match_pb2.GetCapabilitiesRequest, _match_pb2.GetCapabilitiesResponse]
@@ -53,10 +50,7 @@ class MatchServiceAsyncStub(MatchServiceStub):
     MatchStream: _aio.StreamStreamMultiCallable[_match_pb2.MatchRequest, _match_pb2.MatchStreamResponse]  # type: ignore[assignment]
     """Judges many: answers come as they are ready, each with its request_id."""
     MatchUpload: _aio.StreamUnaryMultiCallable[_match_pb2.MatchUploadRequest, _match_pb2.MatchResponse]  # type: ignore[assignment]
-    """Judges one large file sent in chunks; the header comes first.
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-    """
+    """Judges one large file sent in chunks; the header comes first."""
     Hash: _aio.UnaryUnaryMultiCallable[_match_pb2.HashRequest, _match_pb2.HashResponse]  # type: ignore[assignment]
     """Fingerprints only: looks nothing up, logs nothing."""
     GetCapabilities: _aio.UnaryUnaryMultiCallable[_match_pb2.GetCapabilitiesRequest, _match_pb2.GetCapabilitiesResponse]  # type: ignore[assignment]
@@ -85,10 +79,7 @@ class MatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_match_pb2.MatchUploadRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_match_pb2.MatchResponse, _abc.Awaitable[_match_pb2.MatchResponse]]:
-        """Judges one large file sent in chunks; the header comes first.
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-        """
+        """Judges one large file sent in chunks; the header comes first."""
 
     @_abc_1.abstractmethod
     def Hash(

@@ -1,0 +1,127 @@
+"""What is wrong with a whole state directory; `hashmatch check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import UTC
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hashmatch.audit import tables
+from hashmatch.audit.rows import Rows
+from hashmatch.errors import BadConfig, Corrupt, HashmatchError, NotFound
+from hashmatch.store import check, codec
+from hashmatch.store.check import Report
+from hashmatch.store.env import DATA_FILE, Env
+from hashmatch.v1.audit_pb2 import CountRecord, Event
+from hashmatch.v1.store_pb2 import RequestRecord
+
+if TYPE_CHECKING:
+    from hashmatch.audit.rows import Txn
+
+CHUNK = 1000  # rows read in one transaction: some 50 ms, so that a running server can reuse its pages
+
+
+def check_state(state: Path) -> Report:
+    """Reads everything in a state directory and reports what is not what was written. May run beside a server.
+
+    Raises:
+        BadConfig: there is no state.
+    """
+    report = Report()
+    present = [name for name in ("lists", "ledger") if (state / name / DATA_FILE).exists()]
+    if not present:
+        raise BadConfig(f"there is no state at {state}")
+    check.check_backup(report, state)
+    check.check_keys(report, state)
+    if "lists" in present:
+        check.check_lists(report, state)
+    if "ledger" in present:
+        check_ledger(report, state)
+    return report
+
+
+def check_ledger(report: Report, state: Path) -> None:
+    """Verifies the ledger: the events' sequence, every row, and that each table leads to the others."""
+    if not check.check_structure(report, state / "ledger"):
+        return
+    try:
+        env = Env(state / "ledger", tables.NAMES, readonly=True)
+    except HashmatchError as e:
+        report.add("ledger", "meta", str(e))
+        return
+    with closing(env):
+        _LedgerCheck(report, env).run()
+
+
+class _LedgerCheck:
+    """One pass over each table; every row is checked in the transaction that it was read in."""
+
+    def __init__(self, report: Report, env: Env) -> None:
+        self._report, self._env, self._rows = report, env, Rows(env)
+        self._last_sequence = 0
+
+    def run(self) -> None:
+        steps: dict[str, Callable[[Txn, bytes, bytes], None]] = {
+            "events": self._event,
+            "verdict_ids": self._verdict_id,
+            "requests": self._request,
+            "request_times": self._request_time,
+            "counts": self._count,
+        }
+        for table, step in steps.items():
+            self._report.count(table, 0)
+            for txn, key, value in self._read(table):
+                self._report.count(table)
+                self._report.attempt("ledger", table, partial(step, txn, key, value))
+
+    def _read(self, table: str) -> Iterator[tuple[Txn, bytes, bytes]]:
+        start, found = b"", True
+        while found:
+            found = False
+            with self._env.read() as txn, txn.cursor(db=self._env.table(table)) as cursor:
+                if cursor.set_range(start) if start else cursor.first():
+                    for key, value in islice(cursor, CHUNK):
+                        yield txn, key, value
+                        start, found = key + b"\0", True
+
+    def _event(self, txn: Txn, key: bytes, value: bytes) -> None:
+        expected = self._last_sequence + 1
+        self._last_sequence = expected  # of a damaged row, as far as can be told
+        event = codec.read(key, value, "events", Event)
+        self._last_sequence = sequence = tables.sequence_of(key)
+        if sequence != expected:
+            self._report.add("ledger", "events", f"events {expected} to {sequence - 1} are missing")
+        if event.sequence != sequence:
+            raise Corrupt(f"event {sequence} calls itself {event.sequence}")
+        with suppress(NotFound):
+            if self._rows.verdict(txn, event.verdict.verdict_id).sequence == sequence:
+                return
+        raise Corrupt(f"event {sequence} is not found by its verdict id")
+
+    def _verdict_id(self, txn: Txn, key: bytes, value: bytes) -> None:
+        codec.unseal(key, value, "verdict_ids")
+        self._rows.verdict(txn, key.decode())
+
+    def _request(self, txn: Txn, key: bytes, value: bytes) -> None:
+        record = codec.read(key, value, "requests", RequestRecord)
+        if tables.request_key(record.verdict.request_id) != key:
+            raise Corrupt("an answer is kept under another request id")
+        time_key = tables.request_time_key(tables.minute_of(record.at.ToDatetime(UTC)), key)
+        if txn.get(time_key, db=self._env.table("request_times")) is None:
+            raise Corrupt("an answer is missing from 'request_times', so it would never be forgotten")
+
+    def _request_time(self, txn: Txn, key: bytes, value: bytes) -> None:
+        codec.unseal(key, value, "request_times")
+        _, request = tables.split_request_time(key)
+        if self._rows.request(txn, request) is None:
+            raise Corrupt("the answer to a request id is missing")
+
+    def _count(self, txn: Txn, key: bytes, value: bytes) -> None:
+        record = codec.read(key, value, "counts", CountRecord)
+        minute = tables.minute_of(record.minute.ToDatetime(UTC))
+        if tables.count_key(minute, record.finding, record.surface) != key or not record.count:
+            raise Corrupt("a count is kept under another minute, finding or surface")

@@ -1,0 +1,252 @@
+"""The ledger: every verdict that asks for something is on disk before it is answered.
+
+A verdict's event, its id and what its request id is answered are one transaction; the caller's future is done once
+that transaction is synced (`writer.py` groups them). Order is the sequence that the transaction gives; the clock only
+stamps. Sequences are contiguous over all processes that write, since each is taken inside the write transaction.
+
+Writing and syncing every verdict by itself, by median, costs a caller 16 times what it costs in company of 256.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hashmatch import clock
+from hashmatch.audit import tables
+from hashmatch.audit.rows import MAX_VERDICT_ID_BYTES, Rows
+from hashmatch.audit.writer import GroupWriter, Waiting
+from hashmatch.errors import Conflict, HashmatchError, Malformed, Refused
+from hashmatch.store.env import Env
+from hashmatch.v1.audit_pb2 import CountRecord, Event, VerdictRecord
+from hashmatch.v1.store_pb2 import RequestRecord
+
+TIDY_SECONDS = 60.0  # between two flushes of counts and two sweeps of old request ids; counts are per minute
+MAX_SURFACES = 256  # counted apart in one process's life, so that a caller's invention cannot fill the disk
+MAX_SURFACE_BYTES = 128  # of UTF-8, as long as a request id
+OTHER_SURFACES = "(other)"  # where surfaces beyond those two bounds are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a request id was answered, and whether that is on disk: who repeats the answer waits for `written`."""
+
+    record: RequestRecord
+    written: Future[int]
+
+
+class Ledger:
+    """The one way to STATE/ledger. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        idempotency_hours: float = 168,
+        readonly: bool = False,
+        now: Callable[[], datetime] = clock.now,
+    ) -> None:
+        """Opens the ledger of a state directory and verifies its tail; makes it where it is missing.
+
+        Raises:
+            BadConfig: the directory cannot be used, or is open in this process already.
+            Corrupt: the tail is damaged or has been rolled back.
+            StoreFull, StoreFailed: it could not be made.
+        """
+        self._env = Env(state / "ledger", tables.NAMES, readonly=readonly)
+        self._rows = Rows(self._env)
+        self._forget_after = idempotency_hours * 60  # minutes
+        self._now = now
+        self._lock = threading.Lock()  # guards the three below
+        self._pending: dict[bytes, Remembered] = {}
+        self._counted: Counter[tuple[int, int, str]] = Counter()  # minute, finding, surface
+        self._surfaces: set[str] = set()
+        self._writer: GroupWriter | None = None
+        if not readonly:
+            try:
+                with self._env.read() as txn:
+                    self._rows.verify_tail(txn)
+            except BaseException:
+                self._env.close()
+                raise
+            self._writer = GroupWriter(self._commit, self._tidy, TIDY_SECONDS)
+
+    def append(self, record: VerdictRecord, *, log: bool, remember: bool) -> Future[int]:
+        """A future that is done once the record is on disk: its sequence, or 0 where it was not to be logged.
+
+        `log` makes it an event; `remember` keeps it as the answer to its request id. The future fails with StoreFull
+        or StoreFailed (then nothing of it is kept), or Conflict (that verdict id is taken). It may be abandoned.
+        The record belongs to the ledger from now on: do not change it.
+
+        Raises:
+            Malformed: the record lacks a usable id.
+            Refused: the ledger is open for reading only.
+            Overloaded: too much waits to be written.
+            StoreFailed, Corrupt, Unavailable: nothing can be written before a restart.
+        """
+        if self._writer is None:
+            raise Refused("the ledger is open for reading only")
+        if not 0 < len(record.verdict_id.encode()) <= MAX_VERDICT_ID_BYTES:
+            raise Malformed(f"a verdict id has 1 to {MAX_VERDICT_ID_BYTES} bytes", field="verdict_id")
+        if remember and not record.request_id:
+            raise Malformed("what has no request id cannot be remembered", field="request_id")
+        request = tables.request_key(record.request_id) if remember else b""
+        fact = Waiting(record, request, log, record.ByteSize())
+        if remember:
+            self._hold(fact)
+        try:
+            self._writer.put(fact)
+        except HashmatchError as e:
+            fact.written.set_exception(e)  # for whoever was told of it by `remembered` meanwhile
+            raise
+        return fact.written
+
+    def _hold(self, fact: Waiting) -> None:
+        with self._lock:
+            self._pending[fact.request] = Remembered(_answer(fact.record), fact.written)
+        fact.written.add_done_callback(lambda _: self._drop(fact))
+
+    def _drop(self, fact: Waiting) -> None:
+        with self._lock:
+            held = self._pending.get(fact.request)
+            if held is not None and held.written is fact.written:  # a later record may have taken its place
+                del self._pending[fact.request]
+
+    def _commit(self, group: Sequence[Waiting]) -> list[int | HashmatchError]:
+        """Writes a group in one transaction; each fact's sequence, or why it alone was refused."""
+        outcomes: list[int | HashmatchError] = []
+        at = Timestamp()
+        at.FromDatetime(self._now())
+        with self._env.write() as txn:
+            last = self._rows.last_sequence(txn)
+            for fact in group:
+                try:
+                    if fact.log:
+                        self._rows.append(txn, last + 1, at, fact.record)
+                        last += 1
+                except Conflict as e:
+                    outcomes.append(e)
+                    continue
+                if fact.request:
+                    self._rows.remember(txn, fact.request, _answer(fact.record))
+                outcomes.append(last if fact.log else 0)
+        return outcomes
+
+    def count(self, surface: str, finding: int, at: datetime) -> None:
+        """Counts an answer that is not logged whole; on disk within a minute, or at `close`.
+
+        `finding` is the wire's number. Surfaces beyond MAX_SURFACES, or too long, are counted together.
+        """
+        with self._lock:
+            if surface not in self._surfaces:
+                if len(self._surfaces) < MAX_SURFACES and len(surface.encode()) <= MAX_SURFACE_BYTES:
+                    self._surfaces.add(surface)
+                else:
+                    surface = OTHER_SURFACES
+            self._counted[tables.minute_of(at), finding, surface] += 1
+
+    def _tidy(self) -> None:
+        """Flushes the counts, forgets old request ids, and frees the readers that died.
+
+        Always a transaction, even with nothing to do: on a full disk it is how the writer learns that there is room.
+        """
+        self._env.check_readers()
+        with self._lock:
+            counted, self._counted = self._counted, Counter()
+        try:
+            with self._env.write() as txn:
+                for (minute, finding, surface), count in counted.items():
+                    self._rows.add_count(txn, minute, finding, surface, count)
+                self._rows.sweep(txn, tables.minute_of(self._now()) - self._forget_after)
+        except BaseException:
+            with self._lock:
+                self._counted.update(counted)
+            raise
+
+    def recall(self, request_id: str) -> RequestRecord | None:
+        """What a request id was answered, on disk or about to be; `remembered` tells which.
+
+        Raises:
+            Corrupt: the record is damaged.
+        """
+        remembered = self.remembered(request_id)
+        return remembered.record if remembered else None
+
+    def remembered(self, request_id: str) -> Remembered | None:
+        """What a request id was answered, with a future that is done once it is on disk.
+
+        Raises:
+            Corrupt: the record is damaged.
+        """
+        request = tables.request_key(request_id)
+        with self._lock:
+            pending = self._pending.get(request)
+        if pending is not None:
+            return pending
+        with self._env.read() as txn:
+            record = self._rows.request(txn, request)
+        if record is None:
+            return None
+        written: Future[int] = Future()
+        written.set_result(0)
+        return Remembered(record, written)
+
+    def last_sequence(self) -> int:
+        """The sequence of the last event on disk; 0 where there is none."""
+        with self._env.read() as txn:
+            return self._rows.last_sequence(txn)
+
+    def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """At most `limit` events in order, from the one that follows sequence `after`.
+
+        Raises:
+            Corrupt: one of them is damaged or missing.
+        """
+        with self._env.read() as txn:
+            return list(self._rows.events(txn, after, limit))
+
+    def verdict(self, verdict_id: str) -> Event:
+        """The event of a verdict.
+
+        Raises:
+            NotFound: none of that id was logged.
+            Corrupt: it is damaged.
+        """
+        with self._env.read() as txn:
+            return self._rows.verdict(txn, verdict_id)
+
+    def counts(self, since: datetime, until: datetime) -> list[CountRecord]:
+        """The counts on disk of the minutes from `since` to before `until`, by minute, finding and surface.
+
+        Raises:
+            Corrupt: one of them is damaged.
+        """
+        with self._env.read() as txn:
+            return list(self._rows.counts(txn, tables.minute_of(since), tables.minute_of(until)))
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last transaction succeeded. While the disk is full one is tried every second."""
+        return not self.failure()
+
+    def failure(self) -> str:
+        """Why nothing can be written now; "" while it can."""
+        failure = self._writer.failure if self._writer else None
+        return str(failure) if failure else ""
+
+    def close(self) -> None:
+        """Writes what is queued and counted, and closes the environment."""
+        if self._writer is not None:
+            self._writer.close()
+        self._env.close()
+
+
+def _answer(record: VerdictRecord) -> RequestRecord:
+    return RequestRecord(question_digest=record.question_digest, verdict=record, at=record.at)

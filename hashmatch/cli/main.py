@@ -1,0 +1,53 @@
+"""The `hashmatch` command: parses arguments, calls one library function, prints; errors become exit codes.
+
+Exit codes: 0 done, 1 a match (`match` only), 2 usage, 3 UNKNOWN only (`match` only), 64–78 as sysexits.h names them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from hashmatch import __version__
+from hashmatch.cli import backup, check, hash, lists, log, match, options, serve, status
+from hashmatch.errors import HashmatchError
+
+VERBS = (serve, match, hash, lists, log, status, backup, check)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line, as help and documentation see it."""
+    top = argparse.ArgumentParser(
+        prog="hashmatch",
+        description="Match media against lists of known-abuse hashes, and keep a record of it.",
+        epilog="Each verb has its own help with an example: hashmatch VERB --help",
+    )
+    top.add_argument("--version", action="version", version=f"hashmatch {__version__}")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_parser(verbs)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        args.settings = options.loaded(args).settings
+        args.state = args.settings.state
+        return int(args.run(args))
+    except HashmatchError as e:
+        print(f"hashmatch: {e}", file=sys.stderr)
+        return e.exit_code
+    except BrokenPipeError:
+        # The reader of our output left (`| head`): not an error, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""`hashmatch match`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
+
+from google.protobuf.json_format import MessageToDict
+
+from hashmatch import app, client, clock, convert
+from hashmatch.cli import format, media, options
+from hashmatch.v1 import common_pb2, match_pb2
+from hashmatch.v1.common_pb2 import Finding
+
+EXAMPLE = """\
+example:
+  hashmatch match photo.jpg --server 127.0.0.1:50051
+  hashmatch match --recursive uploads/ --json
+  hashmatch hash photo.jpg | hashmatch match --fingerprints -
+
+Without --server it opens the state directory itself. Exit code: 1 something matched, 3 nothing matched and something
+is UNKNOWN, 0 nothing matched."""
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "match",
+        parents=[options.common()],
+        help="judge media against the active lists",
+        description="Judge media against the active hash lists; every MATCH is recorded first.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files, folders with --recursive, '-' for standard input"
+    )
+    parser.add_argument("--server", metavar="ADDR", help="ask this server instead of opening the state directory")
+    parser.add_argument("--recursive", action="store_true", help="walk folders")
+    parser.add_argument(
+        "--fingerprints", action="store_true", help="PATHs hold `hash_type fingerprint` lines, not media"
+    )
+    parser.add_argument("--list", action="append", default=[], metavar="LIST", help="search only this list; repeatable")
+    parser.add_argument("--surface", default="", help="where the media came from, for the record")
+    parser.add_argument("--walls", choices=("required", "available"), help="see `hashmatch serve --help`")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    found = media.read(args.paths, recursive=args.recursive, limit=args.settings.max_media_bytes)
+    return asyncio.run(_match(args, _requests(args, found)))
+
+
+def _requests(
+    args: argparse.Namespace, found: Iterable[tuple[str, bytes]]
+) -> Iterable[tuple[str, match_pb2.MatchRequest]]:
+    subject = common_pb2.Subject(surface=args.surface)
+    for name, given in found:
+        request = match_pb2.MatchRequest(lists=args.list, subject=subject)
+        if args.fingerprints:
+            request.fingerprints.fingerprints.extend(_fingerprints(name, given, args))
+        else:
+            request.media = given
+        yield name, request
+
+
+async def _match(args: argparse.Namespace, requests: Iterable[tuple[str, match_pb2.MatchRequest]]) -> int:
+    findings = set()
+    async with aclosing(_answers(args, requests)) as answers:
+        async for name, answer in answers:
+            findings.add(answer.finding)
+            _print(name, answer, args.json)
+    if Finding.FINDING_MATCH in findings:
+        return 1
+    return 3 if Finding.FINDING_UNKNOWN in findings else 0
+
+
+async def _answers(
+    args: argparse.Namespace, requests: Iterable[tuple[str, match_pb2.MatchRequest]]
+) -> AsyncGenerator[tuple[str, match_pb2.MatchResponse], None]:
+    async with _judge(args) as judge:
+        for name, request in requests:
+            yield name, await judge(request)
+
+
+@asynccontextmanager
+async def _judge(
+    args: argparse.Namespace,
+) -> AsyncIterator[Callable[[match_pb2.MatchRequest], Awaitable[match_pb2.MatchResponse]]]:
+    """What answers a request: a server, or the state directory opened here."""
+    if args.server:
+        async with client.AsyncClient(args.server) as remote:
+            yield remote.ask
+        return
+    async with app.running(args.settings) as service:
+        await service.follower.ready()
+        widths = {t: recipe.value_bytes for t, recipe in service.recipes.items()}
+
+        async def judge(request: match_pb2.MatchRequest) -> match_pb2.MatchResponse:
+            submission = convert.submission_from_wire(request, request_id=clock.new_id("r"), widths=widths)
+            return convert.record_to_response(await service.pipeline.judge(submission))
+
+        yield judge
+
+
+def _print(name: str, answer: match_pb2.MatchResponse, as_json: bool) -> None:
+    if as_json:
+        format.emit({"path": name, **MessageToDict(answer, preserving_proto_field_name=True)})
+        return
+    finding = Finding.Name(answer.finding).removeprefix("FINDING_")
+    disposition = common_pb2.Disposition.Name(answer.disposition).removeprefix("DISPOSITION_").lower()
+    print(f"{format.colour(f'{finding:<8}', COLOURS[answer.finding])}  {disposition:<8}  {format.plain(name)}")
+    for match in answer.matches:
+        how = f", {match.variant}" if match.variant else ""
+        when = f", at {match.frame_ms} ms" if match.frame_ms else ""
+        shadow = ", shadow" if match.shadow else ""
+        print(
+            f"          {match.list}: {match.hash_type} {match.distance} of {match.threshold} bits, "
+            f"entry {match.entry_id} {format.plain(match.label)}{how}{when}{shadow}".rstrip()
+        )
+    for row in answer.hashed:
+        if row.unhashable:
+            reason = common_pb2.UnhashableReason.Name(row.unhashable).removeprefix("UNHASHABLE_REASON_")
+            print(f"          {row.hash_type} not searched: {reason.lower()}")
+
+
+COLOURS = {Finding.FINDING_MATCH: "31", Finding.FINDING_UNKNOWN: "33", Finding.FINDING_NO_MATCH: "32"}

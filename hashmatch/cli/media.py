@@ -1,0 +1,43 @@
+"""Media that the command line names: files, folders, standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hashmatch.errors import Malformed
+
+
+def read(paths: Sequence[str], *, recursive: bool, limit: int) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of every file; '-' is standard input. Folders need `recursive`.
+
+    Raises:
+        Malformed: a path is not readable, or larger than `limit` bytes.
+    """
+    for name, path in named(paths, recursive=recursive):
+        try:
+            if path is None:
+                media = sys.stdin.buffer.read(limit + 1)
+            else:
+                with path.open("rb") as file:
+                    media = file.read(limit + 1)
+        except OSError as e:
+            raise Malformed(f"cannot read {name}: {e.strerror}") from e
+        if len(media) > limit:
+            raise Malformed(f"{name}: more than {limit} bytes; raise max_media_bytes to judge it")
+        yield name, media
+
+
+def named(paths: Sequence[str], *, recursive: bool) -> Iterator[tuple[str, Path | None]]:
+    """The files that `paths` name, folders walked in order where `recursive`."""
+    for name in paths:
+        path = Path(name)
+        if name == "-":
+            yield "-", None
+        elif path.is_dir():
+            if not recursive:
+                raise Malformed(f"{name} is a folder; add --recursive")
+            yield from ((str(found), found) for found in sorted(path.rglob("*")) if found.is_file())
+        else:
+            yield name, path

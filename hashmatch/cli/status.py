@@ -1,0 +1,75 @@
+"""`hashmatch status`."""
+
+from __future__ import annotations
+
+import argparse
+
+from hashmatch import client
+from hashmatch.audit.ledger import Ledger
+from hashmatch.cli import format, options
+from hashmatch.store.lists import ListStore
+from hashmatch.v1 import common_pb2
+
+EXAMPLE = """\
+example:
+  hashmatch status
+  hashmatch status --server 127.0.0.1:50051 --json
+
+Exit code 69 where the server asked is not serving."""
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "status",
+        parents=[options.common()],
+        help="what is active, what is recorded, whether a server serves",
+        description="Show the active lists, the ledger's length, and whether a server gives verdicts.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--server", metavar="ADDR", help="also ask this server")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    serving = None
+    if args.server:
+        with client.Client(args.server) as remote:
+            serving = remote.serving()
+    revision, lists = _lists(args)
+    ledger = Ledger(args.state, readonly=True)
+    events = ledger.last_sequence()
+    ledger.close()
+    if args.json:
+        format.emit({"revision": revision, "lists": lists, "events": events, "serving": serving})
+    else:
+        format.table([tuple(entry.values()) for entry in lists], ("list", "version", "entries", "disposition"))
+        print(f"revision {revision}, {events} recorded events")
+        if serving is not None:
+            print(f"{args.server} is {'SERVING' if serving else 'NOT SERVING'}")
+    return 69 if serving is False else 0
+
+
+def _lists(args: argparse.Namespace) -> tuple[int, list[dict[str, object]]]:
+    store = ListStore(args.state, readonly=True)
+    try:
+        with store.view() as view:
+            rows = []
+            for record in view.lists():
+                active = view.version(record.list_number, record.active_version) if record.active_version else None
+                policy = record.policy
+                rows.append(
+                    {
+                        "name": record.name,
+                        "version": record.active_version or None,
+                        "entries": sum(active.entries.values()) if active else 0,
+                        "disposition": ("shadow " if policy.shadow else "") + _disposition(policy.disposition),
+                    }
+                )
+            return view.revision, rows
+    finally:
+        store.close()
+
+
+def _disposition(number: common_pb2.Disposition.ValueType) -> str:
+    return common_pb2.Disposition.Name(number).removeprefix("DISPOSITION_").lower()

@@ -1,0 +1,149 @@
+"""The job that a decode worker runs: hostile bytes → frames → fingerprints.
+
+Each wanted hash type ends either among `hashed` or among `unhashable`, never in neither: absence has a reason. A later
+frame that cannot be decoded makes the whole submission UNDECODABLE, since what it shows was not searched.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final
+
+import numpy as np
+import pdqhash
+from PIL import Image
+
+from hashmatch.errors import BadConfig
+from hashmatch.hashing import pdq
+from hashmatch.hashing.digests import digests
+from hashmatch.hashing.registry import REGISTRY, HashType
+from hashmatch.hashing.variants import QUERY_VARIANTS, Pixels, readings
+from hashmatch.media import limits
+from hashmatch.media.image import Frame, Undecodable, open_media
+from hashmatch.types import Examination, Fingerprint, Hashed, Reason, Unhashable, Wanted
+
+__all__ = ["digests", "examine", "look", "prepare"]
+
+SELF_TEST_BITS: Final = 2  # that ours may differ from pdqhash's on the drawn picture: float rounding at the median
+_WRITABLE: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+
+def examine(media: bytes | memoryview, wanted: Wanted) -> Examination:
+    """What the media is and its fingerprints: exact digests of the bytes always, and the wanted perceptual hash types.
+
+    Bad media is an answer, not an error.
+    """
+    seen = look(media, wanted)
+    return Examination(
+        media_type=seen.media_type,
+        width=seen.width,
+        height=seen.height,
+        frames=seen.frames,
+        hashed=(*digests(media), *seen.hashed),
+        unhashable=seen.unhashable,
+    )
+
+
+def look(media: bytes | memoryview, wanted: Wanted) -> Examination:
+    """As `examine`, without the exact digests."""
+    perceptual = [t for t in dict.fromkeys(wanted.hash_types) if t not in REGISTRY or not REGISTRY[t].exact]
+    computed = [REGISTRY[t] for t in perceptual if t in REGISTRY]
+    try:
+        decoded, frames = open_media(
+            media,
+            colour=any(t.colour for t in computed),
+            # The dialect samples the whole frame; a letterbox in a reduced one leaves too few pixels inside it.
+            full_size=any(t.full_size for t in computed) or not wanted.variants.isdisjoint({"nn512", "unletterboxed"}),
+        )
+    except Undecodable as e:
+        return Examination(media_type=e.media_type, unhashable=tuple(Unhashable(t, e.reason) for t in perceptual))
+    hashed: tuple[Hashed, ...] = ()
+    reason = Reason.LOW_QUALITY
+    try:
+        hashed = tuple(_hashed(frames, computed, wanted.variants))
+    except Undecodable as e:
+        reason = e.reason
+    found = {h.fingerprint.hash_type for h in hashed}
+    return Examination(
+        media_type=decoded.media_type,
+        width=decoded.width,
+        height=decoded.height,
+        frames=decoded.frames,
+        hashed=hashed,
+        unhashable=tuple(
+            # A hash type that only callers can compute is not for any media that we decode.
+            Unhashable(t, reason if t in REGISTRY else Reason.UNSUPPORTED_TYPE)
+            for t in perceptual
+            if t not in found
+        ),
+    )
+
+
+def _hashed(frames: Iterable[Frame], hash_types: list[HashType], variants: frozenset[str]) -> Iterator[Hashed]:
+    """Every usable fingerprint once per variant, at the first frame that has it."""
+    algorithms = [(t, t.load()) for t in hash_types]
+    seen: set[tuple[str, bytes, str]] = set()
+    for frame in frames:
+        for hash_type, algorithm in algorithms:
+            for reading in readings(frame.pixels, frame.orientation, variants & hash_type.variants):
+                if min(reading.pixels.shape[:2]) < limits.MIN_SIDE:
+                    continue
+                for variant, value, quality in algorithm(reading):
+                    key = hash_type.name, value, variant
+                    if key in seen or (quality is not None and quality < hash_type.min_quality):
+                        continue
+                    seen.add(key)
+                    yield Hashed(Fingerprint(hash_type.name, value), quality, variant, frame.frame_ms)
+
+
+def prepare(hash_types: Collection[str] = ("pdq",)) -> None:
+    """Imports and tries whatever `examine` will need for `hash_types`, which it could no longer reach behind walls.
+
+    Raises:
+        BadConfig: a decoder is missing, or PDQ by matrices is not what pdqhash computes.
+    """
+    _self_test(_chirps())
+    wanted = Wanted(tuple(hash_types))
+    for kind, sample in _samples():
+        if examine(sample, wanted).unhashable:
+            raise BadConfig(f"the {kind} decoder does not work on this machine")
+    examine(sample, Wanted(wanted.hash_types, frozenset(QUERY_VARIANTS)))
+
+
+def _self_test(pixels: Pixels) -> None:
+    bits, quality = pdqhash.compute(pixels)
+    ours, our_quality = pdq.compute(pixels)
+    off = int(np.unpackbits(np.frombuffer(ours, np.uint8) ^ np.packbits(bits)).sum())
+    if off > SELF_TEST_BITS or abs(our_quality - quality) > 1:
+        raise BadConfig(f"PDQ self-test: {off} bits and {our_quality - quality} quality off what pdqhash computes")
+
+
+def _chirps() -> Pixels:
+    """Crossing waves of growing frequency, in colour: (300, 400, 3) uint8, nothing equal by symmetry."""
+    y, x = np.mgrid[0:300, 0:400].astype(np.float64)
+    planes = [np.sin(x * x / (3000 + 90 * i) + y / 37) + np.cos(y * y / (2200 + 70 * i) - x / 43) for i in range(3)]
+    return np.stack([127.5 + 63 * plane for plane in planes], axis=-1).astype(np.uint8)
+
+
+def _samples() -> Iterator[tuple[str, bytes]]:
+    """One small picture in each format: written here, save HEIC, which this installation only reads."""
+    mosaic = np.random.default_rng(1).integers(0, 2, (6, 6), np.uint8).repeat(4, 0).repeat(4, 1) * np.uint8(200)
+    for kind in _WRITABLE:
+        file = io.BytesIO()
+        Image.fromarray(mosaic).save(file, kind)
+        yield kind, file.getvalue()
+    yield "HEIC", base64.b64decode(_HEIC)
+
+
+# A mosaic of 24 × 24 pixels, drawn in code and written by pillow-heif.
+_HEIC: Final = (
+    "AAAAHGZ0eXBoZWl4AAAAAG1pZjFoZWl4bWlhZgAAAXZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9j"
+    "AAAAAERAAAEAAQAAAAABmgABAAAAAAAAAHkAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA9mlw"
+    "cnAAAADWaXBjbwAAAHFodmNDAQQIAAAAn/gAAAAAHvAA/Pz4+AAADwNgAAEAF0ABDAH//wQIAAADAJ/4AAADAAAeugJAYQABACZCAQEECAAA"
+    "AwCf+AAAAwAAHsCCBBZbqrprmwIAAAMAMgAAAwACEGIAAQAGRAHBc8GJAAAAE2NvbHJuY2x4AAEADQAGgAAAABRpc3BlAAAAAAAAAEAAAABA"
+    "AAAAKGNsYXAAAAAYAAAAAQAAABgAAAAB////2AAAAAL////YAAAAAgAAAA5waXhpAAAAAAEIAAAAGGlwbWEAAAAAAAAAAQABBYECAwWEAAAA"
+    "gW1kYXQAAAB1KAGuMkNzMLDisKLnfORJbBQDXcEtfs+26Hy/n60x+hpv4NH32LQf0OFTbxc5PeGC34nCOOS8F5yoxomS9z7kziTK207tjMX2"
+    "EdB2Fr9bT4XoD/2UQjM2/Yex7BFw78k6K//nFCoT+VsQ8uX3hZqJNQY2/XNg"
+)

@@ -1,0 +1,134 @@
+"""What may be served: the newest generation whose canaries were found, and the plain reason where there is none.
+
+A list's canary is a picture drawn for that list alone and listed in it. Sending the picture through the real path
+(decode worker, hasher, index) and finding its entry proves that path end to end; a list whose canary is not found
+would answer NO_MATCH to everything. A new base is proven before it is published, all lists again at an interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from hashmatch.errors import Corrupt, HashmatchError, Unavailable
+from hashmatch.index.generation import Generation, Segment
+from hashmatch.index.live import LiveIndex
+from hashmatch.types import Examination, Revision
+
+CANARY_TOLERANCE = 10  # bits of 256: what PDQ's authors accept between implementations (pdq/README.md)
+
+trace = logging.getLogger(__name__)
+
+
+class Follower:
+    """Keeps the served generation at what is committed. One event loop owns it."""
+
+    def __init__(
+        self,
+        live: LiveIndex,
+        *,
+        examine: Callable[[bytes], Awaitable[Examination]],
+        poll_seconds: float,
+        canary_seconds: float,
+        on_readiness: Callable[[bool], Awaitable[None]],
+    ) -> None:
+        self._live = live
+        self._examine = examine
+        self._poll_seconds = poll_seconds
+        self._canary_seconds = canary_seconds
+        self._on_readiness = on_readiness
+        self._moved = asyncio.Condition()
+        self._decided = asyncio.Event()  # set once it is known whether verdicts may be given
+        self.reason = "the lists are being loaded"  # why there is nothing to serve; "" while there is
+
+    def generation(self) -> Generation:
+        """The generation to search.
+
+        Raises:
+            Unavailable: with the reason, while none may be served.
+        """
+        if self.reason or self._live.generation is None:
+            raise Unavailable(f"not serving: {self.reason}")
+        return self._live.generation
+
+    async def ready(self) -> None:
+        """Waits until verdicts may be given.
+
+        Raises:
+            Unavailable: they may not, with the reason.
+        """
+        await self._decided.wait()
+        self.generation()
+
+    async def reach(self, revision: Revision, timeout: float) -> bool:
+        """Waits until the generation is at `revision` or later; False when it took longer than `timeout` seconds."""
+        async with self._moved:
+            try:
+                await asyncio.wait_for(self._moved.wait_for(lambda: self._at(revision)), timeout)
+            except TimeoutError:
+                return False
+        return True
+
+    def _at(self, revision: Revision) -> bool:
+        return self._live.generation is not None and self._live.generation.revision >= revision
+
+    async def run(self) -> None:
+        """Follows until cancelled."""
+        proven = float("-inf")
+        while True:
+            try:
+                await self.refresh()
+                if time.monotonic() - proven > self._canary_seconds and self._live.generation is not None:
+                    await self.prove(self._live.generation, self._live.generation.segments.values())
+                    proven = time.monotonic()
+                await self._report("")
+            except Corrupt as e:
+                await self._report(str(e))
+            except HashmatchError as e:
+                # Overload delays a proof and proves nothing; only before the first proof must nobody be served.
+                trace.warning("could not follow the lists: %s", e)
+                if self._live.generation is None:
+                    await self._report(str(e))
+            await asyncio.sleep(self._poll_seconds)
+
+    async def refresh(self) -> None:
+        """Serves what is committed now, once its new bases are proven."""
+        generation = await asyncio.to_thread(self._live.refresh) if self._live.stale() else None
+        if generation is None:
+            return
+        served = self._live.generation.segments if self._live.generation else {}
+        await self.prove(
+            generation, (s for s in generation.segments.values() if not _same_base(s, served.get(s.state.name)))
+        )
+        self._live.publish(generation)
+        async with self._moved:
+            self._moved.notify_all()
+
+    async def prove(self, generation: Generation, segments: Iterable[Segment]) -> None:
+        """Finds the canary of every list given.
+
+        Raises:
+            Corrupt: a canary is not found; names its list.
+        """
+        for segment in segments:
+            examination = await self._examine(segment.canary_media)
+            wanted = segment.canary.keys() & segment.state.thresholds.keys()
+            missing = wanted - generation.finds_canary(examination.hashed, segment, CANARY_TOLERANCE)
+            if missing:
+                raise Corrupt(
+                    f"the canary of list '{segment.state.name}' is not found by {', '.join(sorted(missing))}: "
+                    "run `hashmatch check`, then restart"
+                )
+
+    async def _report(self, reason: str) -> None:
+        if reason != self.reason:
+            self.reason = reason
+            self._decided.set()
+            trace.log(logging.ERROR if reason else logging.INFO, "%s", reason or "serving")
+            await self._on_readiness(not reason)
+
+
+def _same_base(new: Segment, old: Segment | None) -> bool:
+    return old is not None and (new.number, new.base) == (old.number, old.base)

@@ -1,0 +1,72 @@
+"""Entry ids: stable names for listed fingerprints that say nothing about them.
+
+An id is a keyed digest of list name and fingerprint, so it stays the same from version to version, differs between
+lists and between installations, and cannot be tried out by somebody who holds a fingerprint but not the key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from hashmatch.errors import BadConfig, Corrupt
+from hashmatch.store.env import sync_directory
+from hashmatch.types import Fingerprint
+
+KEY_BYTES = 32
+ID_BYTES = 10  # 80 bits: two of 100 M entries share an id with a chance of 4 in 10^9
+ID_CHARS = 16  # as base32
+
+
+class EntryIds:
+    """Names entries of one state directory: `ids(list name, fingerprint)`."""
+
+    def __init__(self, state: Path) -> None:
+        """Reads STATE/keys/entry-id.key, making it where there is none.
+
+        Raises:
+            BadConfig: it cannot be read or made.
+            Corrupt: it is not a key.
+        """
+        path = state / "keys" / "entry-id.key"
+        try:
+            if not path.exists():
+                _create(path)
+            self._key = path.read_bytes()
+        except OSError as e:
+            raise BadConfig(f"cannot use {path}: {e.strerror}") from e
+        if len(self._key) != KEY_BYTES:
+            raise Corrupt(f"{path}: {len(self._key)} bytes, want {KEY_BYTES}; restore it from a backup")
+
+    def __call__(self, list_name: str, fingerprint: Fingerprint) -> str:
+        """The id of a fingerprint in a list: 16 characters of base32 in lower case. About 1 µs."""
+        # Names hold no NUL and a type's values have one length, so the three parts cannot run into each other.
+        text = f"{list_name}\0{fingerprint.hash_type}\0".encode() + fingerprint.value
+        digest = hashlib.blake2b(text, digest_size=ID_BYTES, key=self._key).digest()
+        return base64.b32encode(digest).decode().lower()
+
+    def key_digest(self) -> bytes:
+        """Tells keys apart without giving them away: what the store remembers of the key that its ids were made with."""
+        return hashlib.blake2b(b"hashmatch entry-id key", digest_size=16, key=self._key).digest()
+
+
+def _create(path: Path) -> None:
+    """Makes the key once, however many processes try: the first to link its file wins, and all read that one."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+    finally:
+        draft.unlink()
+    sync_directory(path.parent)

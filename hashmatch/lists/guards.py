@@ -1,0 +1,89 @@
+"""What may not be listed, because it would match everything or nothing real. Reasons never repeat the value.
+
+Sources: digests of the empty file made every empty file a first-category hit in a forensic tool's import (GLEAPP);
+zeros and ones are what exporters write where they have no value; the least and greatest number of ones per hash type
+is its recipe's, with the reason there; quality below a recipe's minimum is what pdq/README.md says to discard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from binascii import unhexlify
+from collections.abc import Mapping
+from typing import Final
+
+from hashmatch.errors import Malformed
+from hashmatch.index.recipe import Recipe
+
+EMPTY_FILE: Final[Mapping[str, bytes]] = {
+    "md5": hashlib.md5(b"", usedforsecurity=False).digest(),
+    "sha1": hashlib.sha1(b"", usedforsecurity=False).digest(),
+    "sha256": hashlib.sha256(b"").digest(),
+}
+
+
+def parse(text: str | bytes, recipe: Recipe) -> bytes:
+    """The packed value that hexadecimal digits of either case stand for.
+
+    Raises:
+        Malformed: not a value of this hash type, or one that may not be listed.
+    """
+    try:
+        value = unhexlify(text)
+    except ValueError as e:
+        raise Malformed(f"{recipe.hash_type}: {_complaint(text, recipe)}") from e
+    accept(value, recipe)
+    return value
+
+
+def _complaint(text: str | bytes, recipe: Recipe) -> str:
+    digits = text.decode("latin-1") if isinstance(text, bytes) else text
+    want = f"want {2 * recipe.value_bytes} hexadecimal digits"
+    if all(c in "0123456789abcdefABCDEF" for c in digits):
+        return f"{len(digits)} digits, {want}"
+    if len(digits.rstrip("=")) == -(-8 * recipe.value_bytes // 6) and _is_base64(digits):
+        return f"looks like base64, {want}"
+    return f"not hexadecimal, {want}"
+
+
+def _is_base64(text: str) -> bool:
+    return all(c.isascii() and (c.isalnum() or c in "+/-_=") for c in text)
+
+
+def accept(value: bytes, recipe: Recipe, *, field: str = "") -> None:
+    """Lets a value pass that may be listed.
+
+    Raises:
+        Malformed: it may not; names `field`, and why.
+    """
+    name, bits = recipe.hash_type, 8 * recipe.value_bytes
+    if not recipe.enabled:
+        raise Malformed(f"{name}: switched off in its recipe", field=field)
+    if len(value) != recipe.value_bytes:
+        raise Malformed(f"{name}: {len(value)} bytes, want {recipe.value_bytes}", field=field)
+    ones = int.from_bytes(value, "big").bit_count()
+    if recipe.min_ones <= ones <= recipe.max_ones and value != EMPTY_FILE.get(name):
+        return
+    if ones in (0, bits):
+        raise Malformed(f"{name}: every bit is {ones // bits}: a placeholder, not a fingerprint", field=field)
+    if value == EMPTY_FILE.get(name):
+        raise Malformed(f"{name}: the digest of the empty file, which would match every empty file", field=field)
+    raise Malformed(
+        f"{name}: {ones} of {bits} bits are set, want {recipe.min_ones}..{recipe.max_ones}: too far from balanced "
+        "to be of a real picture",
+        field=field,
+    )
+
+
+def accept_quality(text: str, recipe: Recipe) -> None:
+    """Lets a quality pass that a list's row gives for a fingerprint; an empty one, or one for a type without, passes.
+
+    Raises:
+        Malformed: not a quality, or under the recipe's minimum.
+    """
+    if recipe.min_quality is None or not text:
+        return
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 100):
+        raise Malformed(f"{recipe.hash_type}: quality is not a whole number 0..100")
+    if int(text) < recipe.min_quality:
+        raise Malformed(f"{recipe.hash_type}: quality {int(text)}, want at least {recipe.min_quality}")

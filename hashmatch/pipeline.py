@@ -1,0 +1,215 @@
+"""The whole way of a submission, on one page.
+
+recall   a retry gets the verdict it got before
+examine  hostile bytes → fingerprints, in a decode worker
+search   fingerprints → candidates, in one generation
+decide   candidates → verdict
+record   a MATCH or an UNKNOWN is committed and synced, then answered; a NO_MATCH is counted
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from hashmatch import clock, convert, verdict
+from hashmatch.audit.ledger import Ledger
+from hashmatch.errors import Conflict, DeadlinePassed, Overloaded, Unavailable
+from hashmatch.index.generation import Generation, Segment
+from hashmatch.index.recipe import Recipe
+from hashmatch.types import (
+    Coverage,
+    Examination,
+    Finding,
+    Hashed,
+    Reason,
+    Revision,
+    Submission,
+    Unhashable,
+    Verdict,
+    Wanted,
+)
+from hashmatch.v1.audit_pb2 import VerdictRecord
+
+REVISION_WAIT = 1.0  # seconds that a request waits for its min_revision; a change is normally seen within 50 ms
+
+
+class Examiner(Protocol):
+    """Turns hostile bytes into fingerprints, elsewhere."""
+
+    async def examine(self, media: bytes, wanted: Wanted, *, timeout: float | None = None) -> Examination:
+        """What the bytes are. Raises Overloaded, DeadlinePassed, Unavailable; bad media is an answer."""
+
+
+class Serving(Protocol):
+    """What is served now."""
+
+    def generation(self) -> Generation:
+        """The generation to search. Raises Unavailable while there is none that may be served."""
+
+    async def reach(self, revision: Revision, timeout: float) -> bool:
+        """Waits until the generation is at `revision` or later; False when it took longer."""
+
+
+class Pipeline:
+    """Judges submissions. One event loop owns it."""
+
+    def __init__(
+        self,
+        *,
+        examiner: Examiner,
+        serving: Serving,
+        ledger: Ledger,
+        recipes: Mapping[str, Recipe],
+        versions: Mapping[str, str],
+        in_flight_bytes: int,
+        log_no_match: bool,
+    ) -> None:
+        self._examiner = examiner
+        self._serving = serving
+        self._ledger = ledger
+        self._recipes = recipes
+        self._versions = versions
+        self._byte_limit = in_flight_bytes
+        self._bytes = 0  # media of submissions not yet answered
+        self._log_no_match = log_no_match
+        self._answering: dict[str, asyncio.Future[VerdictRecord | None]] = {}  # by request id
+
+    async def judge(self, submission: Submission, *, timeout: float | None = None) -> VerdictRecord:
+        """The verdict on one submission, recorded before it is returned unless it is NO_MATCH.
+
+        Args:
+            timeout: seconds that the caller still waits.
+        Raises:
+            Conflict: the request id was used for another question.
+            NotFound: a list that was named is not active.
+            Overloaded, DeadlinePassed, Unavailable, StoreFailed: as they say; nothing was recorded.
+        """
+        while submission.given_id:
+            earlier = await self._earlier(submission.request_id)
+            if earlier is not None:
+                if earlier.question_digest != _question_digest(submission, _sha256(submission)):
+                    raise Conflict(f"request_id was used for another question ({earlier.verdict_id})")
+                return earlier
+            if submission.request_id not in self._answering:
+                break
+        size = len(submission.media or b"")
+        if self._bytes + size > self._byte_limit and self._bytes:
+            raise Overloaded(f"{self._bytes >> 20} MiB of media are being judged already", retry_after=0.2)
+        self._bytes += size
+        answer = asyncio.get_running_loop().create_future()
+        self._answering[submission.request_id] = answer
+        record = None
+        try:
+            record = await self._judge(submission, timeout)
+            return record
+        finally:
+            self._bytes -= size
+            del self._answering[submission.request_id]
+            answer.set_result(record)
+
+    async def hash(self, media: bytes, wanted: Wanted, *, timeout: float | None = None) -> Examination:
+        """Fingerprints only: looks nothing up, records nothing."""
+        return await self._examiner.examine(media, wanted, timeout=timeout)
+
+    async def _earlier(self, request_id: str) -> VerdictRecord | None:
+        """What was answered, or is just being answered, to this request id; None too when that failed."""
+        if request_id in self._answering:
+            return await asyncio.shield(self._answering[request_id])
+        remembered = self._ledger.recall(request_id)
+        return remembered.verdict if remembered else None
+
+    async def _judge(self, submission: Submission, timeout: float | None) -> VerdictRecord:
+        began = time.monotonic()
+        if submission.min_revision and not await self._serving.reach(
+            submission.min_revision, min(REVISION_WAIT, timeout or REVISION_WAIT)
+        ):
+            raise Unavailable(f"revision {submission.min_revision} is not searchable yet; try again")
+        scope = self._serving.generation().scope(submission.lists)
+        left = None if timeout is None else timeout - (time.monotonic() - began)
+        examination = await self._examine(submission, self.wanted(scope), left)
+        # The generation may have moved on while the media was hashed: search the newest, which covers no less.
+        generation = self._serving.generation()
+        scope = generation.scope(submission.lists)
+        found = verdict.decide(
+            verdict_id=clock.new_id("v"),
+            request_id=submission.request_id,
+            at=clock.now(),
+            examination=examination,
+            coverage=self.coverage(generation, scope),
+            candidates=generation.search(examination.hashed, scope),
+        )
+        return await self._record(found, submission)
+
+    async def _examine(self, submission: Submission, wanted: Wanted, timeout: float | None) -> Examination:
+        if submission.media is None:
+            return self._given(submission.fingerprints)
+        if timeout is not None and timeout <= 0:
+            raise DeadlinePassed
+        return await self._examiner.examine(submission.media, wanted, timeout=timeout)
+
+    def _given(self, fingerprints: tuple[Hashed, ...]) -> Examination:
+        """Fingerprints that the caller made, held to the same quality as ours."""
+        usable, low = [], {}
+        for hashed in fingerprints:
+            minimum = self._recipes[hashed.fingerprint.hash_type].min_quality
+            if minimum is not None and hashed.quality is not None and hashed.quality < minimum:
+                low[hashed.fingerprint.hash_type] = Unhashable(hashed.fingerprint.hash_type, Reason.LOW_QUALITY)
+            else:
+                usable.append(hashed)
+        return Examination(hashed=tuple(usable), unhashable=tuple(low.values()))
+
+    def wanted(self, scope: tuple[Segment, ...]) -> Wanted:
+        """What the lists in scope need a submission to be hashed into."""
+        perceptual = tuple(t for t, recipe in self._recipes.items() if recipe.enabled and recipe.distance == "hamming")
+        return Wanted(perceptual, frozenset().union(*(segment.state.policy.variants for segment in scope)))
+
+    def coverage(self, generation: Generation, scope: tuple[Segment, ...]) -> Coverage:
+        """What a search of `scope` covers."""
+        entries: dict[str, int] = {}
+        for segment in scope:
+            for hash_type, count in segment.state.entries.items():
+                entries[hash_type] = entries.get(hash_type, 0) + count
+        return Coverage(generation.revision, entries, tuple(segment.state for segment in scope), self._versions)
+
+    async def _record(self, found: Verdict, submission: Submission) -> VerdictRecord:
+        record = convert.verdict_to_record(
+            found, submission, _question_digest(submission, _sha256(submission, found.examination))
+        )
+        if found.finding is Finding.NO_MATCH:
+            self._ledger.count(submission.subject.surface, found.finding, found.at)
+            if not self._log_no_match:
+                if submission.given_id:
+                    self._ledger.append(record, log=False, remember=True)
+                return record
+        await asyncio.wrap_future(self._ledger.append(record, log=True, remember=submission.given_id))
+        return record
+
+
+def _sha256(submission: Submission, examination: Examination | None = None) -> bytes:
+    """SHA-256 of the media, from the examination where it has one; of the fingerprints where there is no media."""
+    if submission.media is None:
+        return hashlib.sha256(
+            b"".join(
+                b"%s:%d:" % (h.fingerprint.hash_type.encode(), len(h.fingerprint.value)) + h.fingerprint.value
+                for h in submission.fingerprints
+            )
+        ).digest()
+    for hashed in examination.hashed if examination else ():
+        if hashed.fingerprint.hash_type == "sha256":
+            return hashed.fingerprint.value
+    return hashlib.sha256(submission.media).digest()
+
+
+def _question_digest(submission: Submission, input_digest: bytes) -> bytes:
+    """What makes two requests the same question: the input, the lists asked, and whose content it is.
+
+    Content and uploader count, since a request id reused for another person's upload must not swallow that case.
+    """
+    kind = "fingerprints" if submission.media is None else "media"
+    parts = (kind, submission.subject.content_id, submission.subject.uploader_id, *sorted(submission.lists))
+    framed = b"".join(b"%d:%s" % (len(p.encode()), p.encode()) for p in parts)
+    return hashlib.sha256(input_digest + framed).digest()

@@ -1,0 +1,100 @@
+"""Our errors as gRPC statuses with google.rpc details; anything else as INTERNAL without a word of what it was."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from hashmatch import clock
+from hashmatch.errors import HashmatchError, Malformed, Overloaded
+
+DOMAIN = "hashmatch"
+UNAVAILABLE_RETRY_SECONDS = 1.0  # a generation loads, or a full disk is noticed, within about this
+
+trace = logging.getLogger(__name__)
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """The whole answer to a failed call: code, message for people, details for programs."""
+    if not isinstance(error, HashmatchError):
+        # The text of an unforeseen error may hold anything, so the caller gets an id to quote and the trace the text.
+        incident = clock.new_id("i")
+        trace.error("unforeseen error, incident %s", incident, exc_info=error)
+        return status_pb2.Status(code=code_pb2.INTERNAL, message=f"internal error; quote incident {incident}")
+    message = str(error)
+    if isinstance(error, Malformed) and error.field:
+        message = f"{error.field}: {message}"
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
+    if isinstance(error, Malformed):
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    retry = error.retry_after if isinstance(error, Overloaded) else UNAVAILABLE_RETRY_SECONDS
+    if error.status in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
+        delay = Duration(seconds=int(retry), nanos=round(retry % 1 * 1e9))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    status = status_of(error)
+    await context.abort(_CODES[status.code], status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+    raise AssertionError("abort returned")  # pragma: no cover - it always raises
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns whatever a handler raises into a status. Every handler may simply raise."""
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], call: grpc.HandlerCallDetails
+    ) -> Any:
+        handler = await continuation(call)
+        if handler is None:
+            return handler
+        streams_in, streams_out = handler.request_streaming, handler.response_streaming
+        wrap = {
+            (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary, _answering),
+            (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary, _answering),
+            (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream, _streaming),
+            (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream, _streaming),
+        }[(bool(streams_in), bool(streams_out))]
+        make, behaviour, guard = wrap
+        return make(
+            guard(behaviour),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _answering(behaviour: Any) -> Any:
+    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await behaviour(request, context)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as e:
+            await _abort(context, e)
+
+    return answer
+
+
+def _streaming(behaviour: Any) -> Any:
+    async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        try:
+            async for part in behaviour(request, context):
+                yield part
+        except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+            raise
+        except Exception as e:
+            await _abort(context, e)
+
+    return stream
