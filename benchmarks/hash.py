@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pdqhash
 import pillow_heif
 from measured import Report, interleaved, versions
+from mix import MIX, Raster, grainy
 from PIL import Image
 
 from hashmatch import examine
@@ -39,12 +39,8 @@ from hashmatch.hashing import pdq, variants
 from hashmatch.media import jpeg
 from hashmatch.types import Wanted
 
-Raster = npt.NDArray[np.uint8]
-
 MEASURED = Path(__file__).parent.parent / "indexes" / "pdq.measured.json"
 
-# Sizes of uploads and their shares: small, portrait, screen, camera. HMA's published mix is the same.
-MIX = {(640, 480): 0.3, (1080, 1350): 0.4, (1920, 1080): 0.2, (4032, 3024): 0.1}
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "moon", "grass", "gravel", "brick", "coins")
 OTHERS = {
     "PNG": {"compress_level": 6}, "WEBP": {"quality": 80}, "GIF": {}, "BMP": {}, "TIFF": {}, "AVIF": {"quality": 60},
@@ -72,7 +68,7 @@ def photograph(name: str, width: int, height: int, seed: int) -> Raster:
         import skimage.data
     original = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
     scaled = np.asarray(original.resize((width, height), Image.Resampling.LANCZOS))
-    return grainy(scaled.astype(np.float32), seed, 9.0)
+    return grainy(scaled.astype(np.float32), seed, 3.5)
 
 
 def landscape(width: int, height: int, seed: int) -> Raster:
@@ -82,17 +78,12 @@ def landscape(width: int, height: int, seed: int) -> Raster:
     frequency[0, 0] = np.inf
     planes = []
     for _ in range(3):
-        spectrum = np.fft.rfft2(random.standard_normal((height, width), np.float32)) / frequency**1.3
+        spectrum = np.fft.rfft2(random.standard_normal((height, width), np.float32)) / frequency**1.7
         field = np.fft.irfft2(spectrum, s=(height, width))
         planes.append(field / field.std())
     shared = planes[0]
     stacked = np.stack([128 + 45 * (shared + 0.3 * plane) for plane in planes], axis=-1)
-    return grainy(stacked, seed, 7.0)
-
-
-def grainy(raster: npt.NDArray[Any], seed: int, grain: float) -> Raster:
-    noise = np.random.default_rng(seed).normal(0, grain, raster.shape[:2])
-    return np.clip(raster + noise[..., None], 0, 255).astype(np.uint8)
+    return grainy(stacked, seed, 3.5)
 
 
 def encoded(raster: Raster, kind: str, **options: Any) -> bytes:
@@ -315,7 +306,9 @@ def main() -> None:
         print(text)
         return
     pictures = jpegs()
-    report = Report("hash", "JPEG q85, one drawn and one scikit-image photograph for each size of the mix; bytes as told")
+    report = Report(
+        "hash", "JPEG q85, one drawn and one scikit-image photograph for each size of the mix; bytes as told"
+    )
     time_jpegs(report, pictures)
     time_others(report)
     time_steps(report, pictures)

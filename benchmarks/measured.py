@@ -19,7 +19,18 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("hashmatch", "pdqhash", "ImageHash", "numpy", "pillow", "pi_heif", "faiss-cpu", "grpcio", "lmdb", "protobuf")
+PACKAGES = (
+    "hashmatch",
+    "pdqhash",
+    "ImageHash",
+    "numpy",
+    "pillow",
+    "pi_heif",
+    "faiss-cpu",
+    "grpcio",
+    "lmdb",
+    "protobuf",
+)
 
 
 def interleaved(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

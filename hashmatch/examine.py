@@ -87,8 +87,9 @@ def _hashed(frames: Iterable[Frame], hash_types: list[HashType], variants: froze
     seen: set[tuple[str, bytes, str]] = set()
     for frame in frames:
         for hash_type, algorithm in algorithms:
-            for reading in readings(frame.pixels, frame.orientation, variants & hash_type.variants):
-                if min(reading.pixels.shape[:2]) < limits.MIN_SIDE:
+            apt = variants & hash_type.variants
+            for reading in readings(frame.pixels, frame.orientation, apt, full=frame.shape, by=frame.reduced_by):
+                if min(reading.full) < limits.MIN_SIDE:
                     continue
                 for variant, value, quality in algorithm(reading):
                     key = hash_type.name, value, variant

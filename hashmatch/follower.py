@@ -91,6 +91,10 @@ class Follower:
                 trace.warning("could not follow the lists: %s", e)
                 if self._live.generation is None:
                     await self._report(str(e))
+            except Exception:
+                # A follower that died quietly would serve yesterday's lists for ever.
+                trace.exception("unforeseen error while following the lists")
+                await self._report("an internal error while following the lists; see the trace")
             await asyncio.sleep(self._poll_seconds)
 
     async def refresh(self) -> None:

@@ -180,7 +180,7 @@ class Pipeline:
             found, submission, _question_digest(submission, _sha256(submission, found.examination))
         )
         if found.finding is Finding.NO_MATCH:
-            self._ledger.count(submission.subject.surface, found.finding, found.at)
+            self._ledger.count(submission.subject.surface, record.finding, found.at)
             if not self._log_no_match:
                 if submission.given_id:
                     self._ledger.append(record, log=False, remember=True)

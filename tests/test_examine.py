@@ -59,10 +59,10 @@ def animation(frames: list[Image.Image], milliseconds: int) -> bytes:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_hashes_as_the_reference_does(drawing: ModuleType, kind: str) -> None:
-    pixels = drawing.photograph("coffee")
+    pixels = np.ascontiguousarray(drawing.photograph("coffee")[::2, ::2])
     options = {"quality": 90} if kind in ("JPEG", "WEBP", "AVIF", "HEIF") else {}
     found = examine.examine(drawing.encode(pixels, kind, **options), Wanted())
-    assert (found.width, found.height, found.frames, found.unhashable) == (600, 400, 1, ())
+    assert (found.width, found.height, found.frames, found.unhashable) == (300, 200, 1, ())
     (hashed,) = by_variant(found).values()
     assert bits_off(hashed.fingerprint.value, reference(pixels)) <= 10
     assert hashed.quality is not None
@@ -81,7 +81,7 @@ def test_bad_media_is_an_answer_with_its_digests(media: bytes) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_cut_off_file_is_never_clean(drawing: ModuleType, kind: str) -> None:
-    media = drawing.encode(drawing.photograph("coffee"), kind)
+    media = drawing.encode(drawing.photograph("coffee")[:128, :192], kind)
     found = examine.examine(media[: len(media) * 2 // 3], Wanted())
     assert found.unhashable == (Unhashable("pdq", Reason.UNDECODABLE),)
 
@@ -152,7 +152,7 @@ def test_every_wanted_type_is_hashed_or_unhashable_once(drawing: ModuleType) -> 
     assert found.unhashable == (Unhashable("photodna", Reason.UNSUPPORTED_TYPE),), "no code of ours computes it"
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(kind=st.sampled_from(FORMATS), data=st.data())
 def test_damage_anywhere_is_an_answer(drawing: ModuleType, kind: str, data: st.DataObject) -> None:
     media = bytearray(drawing.encode(drawing.photograph("coffee")[:64, :80], kind))

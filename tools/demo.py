@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import signal
 import subprocess
@@ -98,11 +99,11 @@ def serving(state: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         server.wait(30)
 
 
-def hashmatch(state: Path, *command: str, **options: str) -> str:
+def hashmatch(state: Path, *command: str, given: str | None = None) -> str:
     print("$ hashmatch", *command)
     walls = "required" if sys.platform == "linux" else "available"
     done = subprocess.run(
-        [HASHMATCH, *command], capture_output=True, text=True, check=False, **options,
+        [HASHMATCH, *command], capture_output=True, text=True, check=False, input=given,
         env={**os.environ, "HASHMATCH_STATE": str(state), "HASHMATCH_WALLS": walls},
     )  # fmt: skip
     if done.returncode:
@@ -120,7 +121,7 @@ def load_list(state: Path) -> None:
     fingerprints = hashmatch(state, "hash", "--type", "pdq,sha256", *pictures)
     create = ("--operator", "hashmatch demo", "--disposition", "block", "--variants", "flips,unletterboxed")
     hashmatch(state, "lists", "create", "demo", *create)
-    print(hashmatch(state, "lists", "import", "demo", "-", "--activate", input=fingerprints), end="")
+    print(hashmatch(state, "lists", "import", "demo", "-", "--activate", given=fingerprints), end="")
 
 
 def row(name: str, answer: match_pb2.MatchResponse) -> tuple[str, ...]:
@@ -147,7 +148,7 @@ def main() -> None:
     with serving(state) as (server, address):
         load_list(state)
         with Client(address) as client:
-            revision = 3  # created, imported, activated: the answers must not be older
+            revision = json.loads(hashmatch(state, "status", "--json"))["revision"]  # answers must not be older
             rows = [
                 row(name, client.match(media, request_id=f"demo-{i}", min_revision=revision))
                 for i, (name, media) in enumerate(samples().items())

@@ -8,19 +8,15 @@ from datetime import UTC
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hashmatch.audit import tables
 from hashmatch.audit.rows import Rows
 from hashmatch.errors import BadConfig, Corrupt, HashmatchError, NotFound
 from hashmatch.store import check, codec
 from hashmatch.store.check import Report
-from hashmatch.store.env import DATA_FILE, Env
+from hashmatch.store.env import DATA_FILE, Env, Txn
 from hashmatch.v1.audit_pb2 import CountRecord, Event
 from hashmatch.v1.store_pb2 import RequestRecord
-
-if TYPE_CHECKING:
-    from hashmatch.audit.rows import Txn
 
 CHUNK = 1000  # rows read in one transaction: some 50 ms, so that a running server can reuse its pages
 
@@ -35,26 +31,32 @@ def check_state(state: Path) -> Report:
     present = [name for name in ("lists", "ledger") if (state / name / DATA_FILE).exists()]
     if not present:
         raise BadConfig(f"there is no state at {state}")
-    check.check_backup(report, state)
     check.check_keys(report, state)
     if "lists" in present:
         check.check_lists(report, state)
-    if "ledger" in present:
-        check_ledger(report, state)
+    newest = check_ledger(report, state) if "ledger" in present else 0
+    if not any(problem.environment in ("lists", "ledger") for problem in report.problems):
+        # What follows opens both, which only sound files bear; and the lists last, since a server may add to both.
+        check.check_backup(report, state)
+        if "lists" in present:
+            check.check_reaches(report, state, newest)
     return report
 
 
-def check_ledger(report: Report, state: Path) -> None:
-    """Verifies the ledger: the events' sequence, every row, and that each table leads to the others."""
+def check_ledger(report: Report, state: Path) -> int:
+    """Verifies the ledger: the events' sequence, every row, and that each table leads to the others.
+
+    Returns the newest revision of the lists that an event names.
+    """
     if not check.check_structure(report, state / "ledger"):
-        return
+        return 0
     try:
         env = Env(state / "ledger", tables.NAMES, readonly=True)
     except HashmatchError as e:
         report.add("ledger", "meta", str(e))
-        return
+        return 0
     with closing(env):
-        _LedgerCheck(report, env).run()
+        return _LedgerCheck(report, env).run()
 
 
 class _LedgerCheck:
@@ -63,8 +65,9 @@ class _LedgerCheck:
     def __init__(self, report: Report, env: Env) -> None:
         self._report, self._env, self._rows = report, env, Rows(env)
         self._last_sequence = 0
+        self._newest_revision = 0
 
-    def run(self) -> None:
+    def run(self) -> int:
         steps: dict[str, Callable[[Txn, bytes, bytes], None]] = {
             "events": self._event,
             "verdict_ids": self._verdict_id,
@@ -77,6 +80,7 @@ class _LedgerCheck:
             for txn, key, value in self._read(table):
                 self._report.count(table)
                 self._report.attempt("ledger", table, partial(step, txn, key, value))
+        return self._newest_revision
 
     def _read(self, table: str) -> Iterator[tuple[Txn, bytes, bytes]]:
         start, found = b"", True
@@ -97,6 +101,7 @@ class _LedgerCheck:
             self._report.add("ledger", "events", f"events {expected} to {sequence - 1} are missing")
         if event.sequence != sequence:
             raise Corrupt(f"event {sequence} calls itself {event.sequence}")
+        self._newest_revision = max(self._newest_revision, event.verdict.coverage.revision)
         with suppress(NotFound):
             if self._rows.verdict(txn, event.verdict.verdict_id).sequence == sequence:
                 return

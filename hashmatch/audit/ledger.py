@@ -4,7 +4,9 @@ A verdict's event, its id and what its request id is answered are one transactio
 that transaction is synced (`writer.py` groups them). Order is the sequence that the transaction gives; the clock only
 stamps. Sequences are contiguous over all processes that write, since each is taken inside the write transaction.
 
-Writing and syncing every verdict by itself, by median, costs a caller 16 times what it costs in company of 256.
+Measured on two cores and a disk that syncs in 0.07 ms, records of 560 bytes, logged and remembered; median latency:
+
+    waiting at once    1: 1 700/s, 0.5 ms       16: 5 400/s, 2.4 ms       256: 7 100/s, 30 ms
 """
 
 from __future__ import annotations

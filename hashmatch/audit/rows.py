@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC
-from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.audit import tables
 from hashmatch.errors import Conflict, Corrupt, NotFound
 from hashmatch.store import codec
-from hashmatch.store.env import Env
+from hashmatch.store.env import Env, Txn
 from hashmatch.v1.audit_pb2 import CountRecord, Event, VerdictRecord
 from hashmatch.v1.common_pb2 import Finding
 from hashmatch.v1.store_pb2 import RequestRecord
-
-if TYPE_CHECKING:
-    from lmdb import Transaction
-
-    Txn = Transaction[bytes]
 
 MAX_VERDICT_ID_BYTES = 128  # ours have 34; LMDB's keys end at 511
 MAX_SWEPT = 10_000  # old request ids forgotten in one transaction: about 0.2 s
@@ -58,11 +52,9 @@ class Rows:
             NotFound: none of that id was logged.
             Corrupt: it is damaged, or is another's.
         """
-        name = verdict_id.encode()
-        stored = txn.get(name, db=self._verdict_ids) if 0 < len(name) <= MAX_VERDICT_ID_BYTES else None
-        if stored is None:
+        key = self._sequence_key(txn, verdict_id)
+        if key is None:
             raise NotFound("there is no verdict of that id in the ledger")
-        key = codec.unseal(name, stored, "verdict_ids")
         value = txn.get(key, db=self._events)
         if value is None:
             raise Corrupt("the event of a verdict is missing; restore the state directory from a backup")
@@ -71,22 +63,25 @@ class Rows:
             raise Corrupt("a verdict id leads to another's event; restore the state directory from a backup")
         return event
 
+    def _sequence_key(self, txn: Txn, verdict_id: str) -> bytes | None:
+        name = verdict_id.encode()
+        stored = txn.get(name, db=self._verdict_ids) if 0 < len(name) <= MAX_VERDICT_ID_BYTES else None
+        return None if stored is None else codec.unseal(name, stored, "verdict_ids")
+
     def verify_tail(self, txn: Txn) -> None:
         """Reads the last TAIL_EVENTS events and looks each up by its verdict id.
 
         Raises:
             Corrupt: one is damaged, missing, or not to be found.
         """
-        last, kept = self.last_sequence(txn), txn.stat(db=self._events)["entries"]
-        if last != kept:
-            raise Corrupt(f"the ledger keeps {kept} events but ends at {last}; restore it from a backup")
+        last = self.last_sequence(txn)
+        for table in (self._events, self._verdict_ids):
+            kept = txn.stat(table)["entries"]
+            if kept != last:
+                raise Corrupt(f"the ledger ends at event {last} and keeps {kept}; restore it from a backup")
         for event in self.events(txn, max(0, last - TAIL_EVENTS), TAIL_EVENTS):
-            try:
-                found = self.verdict(txn, event.verdict.verdict_id)
-            except NotFound as e:
-                raise Corrupt(f"event {event.sequence} is not found by its verdict id; restore a backup") from e
-            if found.sequence != event.sequence:
-                raise Corrupt(f"events {found.sequence} and {event.sequence} bear one verdict id; restore a backup")
+            if self._sequence_key(txn, event.verdict.verdict_id) != tables.sequence_key(event.sequence):
+                raise Corrupt(f"event {event.sequence} is not found by its verdict id; restore a backup")
 
     def append(self, txn: Txn, sequence: int, at: Timestamp, record: VerdictRecord) -> None:
         """Writes a verdict as the event `sequence`, the next one.

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from hashmatch.errors import HashmatchError, Overloaded, StoreFailed, StoreFull, Unavailable
 from hashmatch.v1.audit_pb2 import VerdictRecord
 
-MAX_GROUP = 1024  # facts in one transaction: about 30 ms of work, so that nobody waits long behind others
-MAX_QUEUED = 16_384  # facts waiting: a second or so of the fastest writing measured, above any admission bound
+MAX_GROUP = 1024  # facts in one transaction: about 50 ms of work, so that nobody waits long behind others
+MAX_QUEUED = 16_384  # facts waiting: two seconds of the fastest writing measured, above any admission bound
 MAX_QUEUED_BYTES = 64 << 20  # of records waiting, against a few large ones
 RETRY_SECONDS = 1.0  # between two tries for room on a full disk, while nothing else is written
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+import io
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 
 from google.protobuf.json_format import MessageToDict
 
 from hashmatch import app, client, clock, convert
 from hashmatch.cli import format, media, options
+from hashmatch.errors import Malformed
+from hashmatch.lists.formats import Reject
+from hashmatch.lists.formats import hex as hex_format
+from hashmatch.lists.formats.lines import Lines
 from hashmatch.v1 import common_pb2, match_pb2
 from hashmatch.v1.common_pb2 import Finding
 
@@ -52,6 +57,17 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(_match(args, _requests(args, found)))
 
 
+def _fingerprints(name: str, file: bytes) -> Iterator[common_pb2.Fingerprint]:
+    for row in hex_format.read(Lines(io.BytesIO(file)), "pdq"):
+        try:
+            if isinstance(row, Reject):
+                raise ValueError(row.why)
+            text = row.text if isinstance(row.text, str) else row.text.decode("ascii")
+            yield common_pb2.Fingerprint(hash_type=row.hash_type, value=bytes.fromhex(text))
+        except ValueError as e:
+            raise Malformed(f"{name}, line {row.line}: not a fingerprint in hexadecimal") from e
+
+
 def _requests(
     args: argparse.Namespace, found: Iterable[tuple[str, bytes]]
 ) -> Iterable[tuple[str, match_pb2.MatchRequest]]:
@@ -59,7 +75,7 @@ def _requests(
     for name, given in found:
         request = match_pb2.MatchRequest(lists=args.list, subject=subject)
         if args.fingerprints:
-            request.fingerprints.fingerprints.extend(_fingerprints(name, given, args))
+            request.fingerprints.fingerprints.extend(_fingerprints(name, given))
         else:
             request.media = given
         yield name, request

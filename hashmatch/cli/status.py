@@ -54,7 +54,7 @@ def _lists(args: argparse.Namespace) -> tuple[int, list[dict[str, object]]]:
     store = ListStore(args.state, readonly=True)
     try:
         with store.view() as view:
-            rows = []
+            rows: list[dict[str, object]] = []
             for record in view.lists():
                 active = view.version(record.list_number, record.active_version) if record.active_version else None
                 policy = record.policy

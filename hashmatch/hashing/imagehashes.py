@@ -15,7 +15,9 @@ from PIL import Image
 
 from hashmatch.hashing.variants import Reading
 
-MIN_CONTRAST: Final = 8  # levels of any channel between darkest and brightest; flatter frames hash to JPEG noise and match others
+MIN_CONTRAST: Final = (
+    8  # levels of any channel between darkest and brightest; flatter frames hash to JPEG noise and match others
+)
 Algorithm = Callable[[Image.Image], Any]  # → imagehash.ImageHash
 
 

@@ -12,9 +12,14 @@ slab of the frame that they see. That is the same sum in another order: fingerpr
 whose coefficient lies within float rounding of the median (a frame 16 pixels high has 31 coefficients that are 0, and
 rounding alone decides their bits), and quality where a gradient lies that close to a step.
 
-Turned frames come from the same pass: reversing the frame's rows or columns before the product, and transposing
-the 64 × 64 after it, is exactly what hashing the turned pixels computes. (The reference's own shortcut negates
-coefficients instead. It is off by a pixel of the decimation, and misses.)
+Turned frames come from the same pixels: reversing the columns of A, and transposing the 64 × 64, is exactly what
+hashing the turned pixels computes. (The reference's own shortcut negates coefficients instead. It is off by a pixel of
+the decimation, and misses.)
+
+A frame that was reduced while it was decoded is hashed as the full-size frame that it stands for, not as a small
+picture of its own: that one has other windows and other centres, and is 6 bits off on average. Here A stays that of
+the full size, and is multiplied into the reduced pixels through the parabolas whose means over each block are those
+pixels: under half a bit off on average, 4 at most (indexes/pdq.measured.json has the figures).
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.hashing.variants import Pixels, Reading, Turn
+from hashmatch.hashing.variants import UPRIGHT, Pixels, Reading, Turn, whole
 
 VALUE_BYTES: Final = 32
 MIN_SIDE: Final = 5  # pixels; MIN_HASHABLE_DIM of the reference: below it all bits and the quality are 0
@@ -34,9 +39,11 @@ MIN_QUALITY: Final = 50  # Meta: discard 49 and less (ThreatExchange pdq/README.
 DIM: Final = 64
 
 Floats = npt.NDArray[np.float32]
+Band = tuple[int, Floats]
+"""Eight rows of A: where their first weight stands, and the weights, (8, n)."""
 
 _GROUP: Final = 8  # rows of A multiplied at once: enough for sgemm to be worth its call, few enough to skip the zeros
-_MAX_CACHED_SIDE: Final = 2048  # pixels; about 40 bytes each
+_MAX_CACHED_SIDE: Final = 2048  # pixels of a frame; about 40 bytes each
 _MAX_CACHED: Final = 256  # sides: 21 MB at the most, a reduced JPEG's sides need a tenth
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as the reference
 _SLAB_PIXELS: Final = 1 << 18  # 1 MiB as float32: stays in a core's own cache, and bounds memory for any frame
@@ -46,7 +53,7 @@ def _dct() -> Floats:
     """Rows 1..16 of the 64-point DCT-II: (16, 64) float32."""
     row, column = np.arange(1, 17)[:, None], np.arange(DIM)[None, :]
     scale = float(np.float32(np.sqrt(2 / DIM)))  # the reference rounds the factor before it multiplies
-    return (scale * np.cos(np.pi / 2 / DIM * row * (2 * column + 1))).astype(np.float32)
+    return np.asarray(scale * np.cos(np.pi / 2 / DIM * row * (2 * column + 1)), np.float32)
 
 
 _DCT: Final = _dct()
@@ -54,7 +61,7 @@ _DCT: Final = _dct()
 
 def fingerprints(reading: Reading) -> Iterator[tuple[str, bytes, int | None]]:
     """Variant, value (32 bytes, first bit first) and quality (0..100) of each turn of the reading."""
-    shrunk = _Shrunk(reading.pixels)
+    shrunk = _Shrunk(reading)
     for name, turn in reading.turns:
         buffer = shrunk.turned(turn)
         yield name, _value(buffer), _quality(buffer)
@@ -62,21 +69,21 @@ def fingerprints(reading: Reading) -> Iterator[tuple[str, bytes, int | None]]:
 
 def compute(pixels: Pixels) -> tuple[bytes, int]:
     """Value (32 bytes, first bit first) and quality (0..100) of the pixels as they are."""
-    buffer = _Shrunk(pixels).turned(Turn())
+    buffer = _Shrunk(whole(pixels)).turned(UPRIGHT)
     return _value(buffer), _quality(buffer)
 
 
 class _Shrunk:
     """A frame's 64 × 64 in any turn, each pass over the pixels done once and only when it is needed."""
 
-    def __init__(self, pixels: Pixels) -> None:
-        self._pixels = pixels
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
         self._halves: dict[bool, Floats] = {}
         self._buffers: dict[tuple[bool, bool], Floats] = {}
 
     def turned(self, turn: Turn) -> Floats:
         """The (64, 64) float32 that the turned pixels shrink to; zeros where a side is under MIN_SIDE."""
-        if min(self._pixels.shape[:2]) < MIN_SIDE:
+        if min(self._reading.full) < MIN_SIDE:
             return np.zeros((DIM, DIM), np.float32)
         # Reversing rows after a transposition is reversing columns before it.
         rows, columns = (turn.columns, turn.rows) if turn.transpose else (turn.rows, turn.columns)
@@ -84,19 +91,20 @@ class _Shrunk:
         return buffer.T if turn.transpose else buffer
 
     def _buffer(self, rows: bool, columns: bool) -> Floats:
+        height, width = self._reading.full
+        by = self._reading.by
         if rows not in self._halves:
-            self._halves[rows] = _shrink(self._pixels[:: -1 if rows else 1])
+            self._halves[rows] = _shrink(self._reading.pixels, _bands(height, by, rows))
         if (rows, columns) not in self._buffers:
-            half = self._halves[rows][:, :: -1 if columns else 1]
-            self._buffers[rows, columns] = np.ascontiguousarray(_shrink(half.T).T)
+            self._buffers[rows, columns] = _shrink(self._halves[rows].T, _bands(width, by, columns)).T
         return self._buffers[rows, columns]
 
 
-def _shrink(lines: npt.NDArray[Any]) -> Floats:
-    """A(n) · luma of (n, m) or (n, m, 3) lines: (64, m) float32."""
-    side, across = lines.shape[:2]
+def _shrink(lines: npt.NDArray[Any], bands: Iterable[Band]) -> Floats:
+    """A · luma of (n, m) or (n, m, 3) lines: (64, m) float32."""
+    across = lines.shape[1]
     shrunk = np.empty((DIM, across), np.float32)
-    for group, (start, weights) in enumerate(_bands(side)):
+    for group, (start, weights) in enumerate(bands):
         band = lines[start : start + weights.shape[1]]
         rows = shrunk[group * _GROUP : (group + 1) * _GROUP]
         step = max(_SLAB_PIXELS // len(band), 1)
@@ -110,17 +118,17 @@ def _luma(slab: npt.NDArray[Any]) -> Floats:
     return lines @ _LUMA if lines.ndim == 3 else lines
 
 
-def _bands(side: int) -> Iterable[tuple[int, Floats]]:
-    """A(side) by groups of rows: where each group's first weight stands, and the weights, (8, n) float32."""
-    return _cached_bands(side) if side <= _MAX_CACHED_SIDE else _make_bands(side)
+def _bands(side: int, by: int, backwards: bool) -> Iterable[Band]:
+    """A(side) by groups of rows, for pixels that each stand for `by` of the side, in reverse order if `backwards`."""
+    return (_cached_bands if side // by <= _MAX_CACHED_SIDE else _make_bands)(side, by, backwards)
 
 
 @lru_cache(maxsize=_MAX_CACHED)
-def _cached_bands(side: int) -> tuple[tuple[int, Floats], ...]:
-    return tuple(_make_bands(side))
+def _cached_bands(side: int, by: int, backwards: bool) -> tuple[Band, ...]:
+    return tuple(_make_bands(side, by, backwards))
 
 
-def _make_bands(side: int) -> Iterator[tuple[int, Floats]]:
+def _make_bands(side: int, by: int, backwards: bool) -> Iterator[Band]:
     first, last = _window(np.arange(side), side)
     centres = ((np.arange(DIM) + 0.5) * side / DIM).astype(np.intp)
     for group in centres.reshape(-1, _GROUP):
@@ -132,7 +140,40 @@ def _make_bands(side: int) -> Iterator[tuple[int, Floats]]:
             weight = 1 / (len(inner) * (last[inner] - first[inner] + 1))
             np.add.at(steps[row], first[inner] - start, weight)
             np.add.at(steps[row], last[inner] + 1 - start, -weight)
-        yield start, np.cumsum(steps, axis=1)[:, :-1].astype(np.float32)
+        weights = np.cumsum(steps, axis=1)[:, :-1]
+        if backwards:
+            start, weights = side - stop, weights[:, ::-1]
+        if by > 1:
+            start, weights = _onto_blocks(start, weights, side, by)
+        yield start, weights.astype(np.float32)
+
+
+def _onto_blocks(
+    start: int, weights: npt.NDArray[np.float64], side: int, by: int
+) -> tuple[int, npt.NDArray[np.float64]]:
+    """The band for blocks of `by` pixels, where each pixel lies on the parabola through its block's mean and the next.
+
+    With t the place in the block, -½..½, and c = (t² - mean t²) / 2, a pixel is (c - t/2) of the block before,
+    1 - 2c of its own, and c + t/2 of the one after. At the edges the next block is the block itself.
+    """
+    t = (np.arange(by) + 0.5) / by - 0.5
+    c = (t * t - np.mean(t * t)) / 2
+    before, blocks = start // by, -(-side // by)
+    after = -(-(start + weights.shape[1]) // by)
+    padded = np.zeros((_GROUP, (after - before) * by))
+    padded[:, start - before * by :][:, : weights.shape[1]] = weights
+    parts = padded.reshape(_GROUP, after - before, by)
+    folded = np.zeros((_GROUP, after - before + 2))
+    folded[:, :-2] += parts @ (c - t / 2)
+    folded[:, 1:-1] += parts @ (1 - 2 * c)
+    folded[:, 2:] += parts @ (c + t / 2)
+    if before == 0:
+        folded[:, 1] += folded[:, 0]
+        folded = folded[:, 1:]
+    if after == blocks:
+        folded[:, -2] += folded[:, -1]
+        folded = folded[:, :-1]
+    return max(before - 1, 0), folded
 
 
 def _window(at: npt.NDArray[np.intp], side: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

@@ -41,6 +41,7 @@ NN512_SIDE: Final = 512  # pixels; DOWNSAMPLE_DIMS of Meta's pdqio.cpp
 BORDER_TOLERANCE: Final = 12  # luma levels; ringing at q50 stays under it one 8-pixel block away from an edge
 BORDER_SHARE: Final = 0.98  # of a line's pixels that must be within the tolerance: lets a watermark's specks pass
 BORDER_MIN: Final = 0.02  # of a side; thinner borders move PDQ less than recompression does
+_BLOCK_PIXELS: Final = 1 << 18  # looked at at once: 2 MB in RGB
 CONTENT_MIN: Final = 0.25  # of each side; what would leave less is a dark picture, not a letterbox
 
 
@@ -94,6 +95,13 @@ class Reading:
 
     pixels: Pixels
     turns: tuple[tuple[str, Turn], ...]
+    full: tuple[int, int]  # height and width before it was reduced
+    by: int = 1  # each pixel is the mean of so many by so many
+
+
+def whole(pixels: Pixels, turns: tuple[tuple[str, Turn], ...] = ((DISPLAYED, UPRIGHT),)) -> Reading:
+    """A reading of pixels that are not reduced."""
+    return Reading(pixels, turns, (pixels.shape[0], pixels.shape[1]))
 
 
 def expand(policy_variants: Iterable[str]) -> frozenset[str]:
@@ -114,22 +122,31 @@ def expand(policy_variants: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def readings(pixels: Pixels, orientation: int, variants: frozenset[str]) -> list[Reading]:
+def readings(
+    pixels: Pixels,
+    orientation: int,
+    variants: frozenset[str],
+    *,
+    full: tuple[int, int] | None = None,
+    by: int = 1,
+) -> list[Reading]:
     """What to hash of a frame whose stored pixels have EXIF `orientation`, 1..8.
 
-    `variants` are of QUERY_VARIANTS. An orientation outside 1..8 displays as stored, as viewers do.
+    `variants` are of QUERY_VARIANTS; "nn512" and "unletterboxed" want frames that are not reduced. Where the pixels
+    are, `full` is height and width of the stored frame, and each pixel the mean of `by` × `by` of it. An orientation
+    outside 1..8 displays as stored, as viewers do.
     """
     upright = _DISPLAYING.get(orientation, UPRIGHT)
-    whole = [(DISPLAYED, upright)]
+    plain = [(DISPLAYED, upright)]
     if upright != UPRIGHT:
-        whole.append((STORED, UPRIGHT))
+        plain.append((STORED, UPRIGHT))
     flips = [(name, upright.then(turn)) for name, turn in TURNS.items()] if "flips" in variants else []
-    found = [Reading(pixels, (*whole, *flips))]
+    found = [Reading(pixels, (*plain, *flips), full or (pixels.shape[0], pixels.shape[1]), by)]
     if "nn512" in variants and max(pixels.shape[:2]) > NN512_SIDE:
         # Sampling rounds down, so it has to see each reading as it is.
-        found += [Reading(nn512(turn.of(pixels)), (("nn512", UPRIGHT),)) for _, turn in whole]
+        found += [whole(nn512(turn.of(pixels)), (("nn512", UPRIGHT),)) for _, turn in plain]
     if "unletterboxed" in variants and (inner := unletterboxed(pixels)) is not None:
-        found.append(Reading(inner, tuple(("unletterboxed", turn) for _, turn in whole)))
+        found.append(whole(inner, tuple(("unletterboxed", turn) for _, turn in plain)))
     return found
 
 
@@ -137,7 +154,8 @@ def nn512(pixels: Pixels) -> Pixels:
     """The frame sampled nearest-neighbour to 512 × 512, as Meta's C++ hasher (CImg's resize) does above 512 px."""
     height, width = pixels.shape[:2]
     at = np.arange(NN512_SIDE)
-    return pixels[(at * height // NN512_SIDE)[:, None], at * width // NN512_SIDE]
+    sampled: Pixels = pixels[(at * height // NN512_SIDE)[:, None], at * width // NN512_SIDE]
+    return sampled
 
 
 def unletterboxed(pixels: Pixels) -> Pixels | None:
@@ -165,9 +183,11 @@ def _content(lines: Pixels) -> tuple[int, int]:
 def _border(lines: Pixels) -> int:
     """How many lines from the first one on are of its colour.
 
-    Walks in blocks that double, so that a frame without a border costs a few lines.
+    Walks in blocks that double, so that a frame without a border costs a few lines and one that is all border no
+    memory to speak of.
     """
-    count = lines.shape[0]
+    count, across = int(lines.shape[0]), int(lines.shape[1])
+    most = max(_BLOCK_PIXELS // across, 1)
     colour = np.median(lines[0], axis=0).astype(np.int16)
     done, block = 0, 4
     while done < count:
@@ -177,5 +197,5 @@ def _border(lines: Pixels) -> int:
         uniform = near.mean(axis=1) >= BORDER_SHARE
         if not uniform.all():
             return done + int(uniform.argmin())
-        done, block = done + len(uniform), block * 2
+        done, block = done + len(uniform), min(block * 2, most)
     return count

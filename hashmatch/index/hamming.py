@@ -61,5 +61,6 @@ def within(queries: NDArray[np.uint8], rows: NDArray[np.uint8], threshold: int) 
         return []
     labels = faiss.rev_swig_ptr(found.labels, total)
     distances = faiss.rev_swig_ptr(found.distances, total)
-    query_of = np.repeat(np.arange(len(queries)), np.diff(np.asarray(ends, dtype=np.int64)))
+    counts = np.asarray(ends[1:] - ends[:-1], dtype=np.int64)
+    query_of = np.repeat(np.arange(len(queries)), counts)
     return [(int(q), int(r), int(d)) for q, r, d in zip(query_of, labels, distances, strict=True)]

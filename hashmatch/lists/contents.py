@@ -22,6 +22,10 @@ class Contents:
         self.base: VersionRecord = view.version(list_number, self.version.base)
         edits = view.edits(list_number, version)
         self.edits = len(edits)
+        # Rows of an import leave it to their version to say who added them and when.
+        self._attribution = EntryRecord(
+            added_by=self.base.created_by, added_at=self.base.created_at
+        ).SerializeToString()
         self._edited: dict[str, dict[bytes, EntryRecord | None]] = {}
         for edit in edits:
             self._edited.setdefault(edit.hash_type, {})[edit.value] = edit.entry if edit.HasField("entry") else None
@@ -58,14 +62,10 @@ class Contents:
         entry = view.entry(self.list_number, self.version.base, hash_type, value)
         return None if entry is None or entry.canary else entry
 
-    def attributed(self, payload: bytes) -> EntryRecord:
-        """An entry that says who added it and when: rows of an import leave that to their version."""
-        entry = EntryRecord.FromString(payload)
-        if not entry.added_by:
-            entry.added_by = self.base.created_by
-        if not entry.HasField("added_at"):
-            entry.added_at.CopyFrom(self.base.created_at)
-        return entry
+    def attributed(self, payload: bytes) -> bytes:
+        """A serialised entry that says itself who added it and when."""
+        # Messages of one kind joined are those messages merged, and nothing here is set twice.
+        return payload if EntryRecord.FromString(payload).added_by else payload + self._attribution
 
 
 def aligned(old: Iterable[Row], new: Iterable[Row]) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
@@ -119,8 +119,8 @@ def merged(contents: Contents, old: Iterable[Row], new: Iterable[Row]) -> Iterat
     for value, before, after in aligned(old, new):
         if before is None:
             yield value, after or b""
-        elif after is None or _says(after) in (("", ""), _says(before)):
-            yield value, contents.attributed(before).SerializeToString()
+        elif after is None or before == after or _says(after) in (("", ""), _says(before)):
+            yield value, contents.attributed(before)
         else:
             yield value, after
 

@@ -12,7 +12,7 @@ import os
 import secrets
 from pathlib import Path
 
-from hashmatch.errors import BadConfig, Corrupt
+from hashmatch.errors import BadConfig, Corrupt, Malformed
 from hashmatch.store.env import sync_directory
 from hashmatch.types import Fingerprint
 
@@ -42,14 +42,32 @@ class EntryIds:
             raise Corrupt(f"{path}: {len(self._key)} bytes, want {KEY_BYTES}; restore it from a backup")
 
     def __call__(self, list_name: str, fingerprint: Fingerprint) -> str:
-        """The id of a fingerprint in a list: 16 characters of base32 in lower case. About 1 µs."""
+        """The id of a fingerprint in a list: 16 characters of base32 in lower case."""
+        return base64.b32encode(self.digest(list_name, fingerprint)).decode().lower()
+
+    def digest(self, list_name: str, fingerprint: Fingerprint) -> bytes:
+        """What an id is the base32 of: 10 bytes, in half the time."""
         # Names hold no NUL and a type's values have one length, so the three parts cannot run into each other.
         text = f"{list_name}\0{fingerprint.hash_type}\0".encode() + fingerprint.value
-        digest = hashlib.blake2b(text, digest_size=ID_BYTES, key=self._key).digest()
-        return base64.b32encode(digest).decode().lower()
+        return hashlib.blake2b(text, digest_size=ID_BYTES, key=self._key).digest()
+
+    @staticmethod
+    def parse(entry_id: str) -> bytes:
+        """The digest in an id.
+
+        Raises:
+            Malformed: it is not an id.
+        """
+        try:
+            digest = base64.b32decode(entry_id.upper())
+        except ValueError as e:
+            raise Malformed("not an entry id", field="entry_id") from e
+        if len(digest) != ID_BYTES:
+            raise Malformed(f"{len(entry_id)} characters, want {ID_CHARS}", field="entry_id")
+        return digest
 
     def key_digest(self) -> bytes:
-        """Tells keys apart without giving them away: what the store remembers of the key that its ids were made with."""
+        """What the store remembers of the key that its ids were made with: tells keys apart, gives none away."""
         return hashlib.blake2b(b"hashmatch entry-id key", digest_size=16, key=self._key).digest()
 
 

@@ -22,17 +22,18 @@ EMPTY_FILE: Final[Mapping[str, bytes]] = {
 }
 
 
-def parse(text: str | bytes, recipe: Recipe) -> bytes:
-    """The packed value that hexadecimal digits of either case stand for.
+def packed(text: str | bytes, recipe: Recipe) -> bytes:
+    """The value that hexadecimal digits of either case stand for.
 
     Raises:
-        Malformed: not a value of this hash type, or one that may not be listed.
+        Malformed: they are not a value of this hash type.
     """
     try:
         value = unhexlify(text)
     except ValueError as e:
         raise Malformed(f"{recipe.hash_type}: {_complaint(text, recipe)}") from e
-    accept(value, recipe)
+    if len(value) != recipe.value_bytes:
+        raise Malformed(f"{recipe.hash_type}: {_complaint(text, recipe)}")
     return value
 
 
@@ -51,7 +52,7 @@ def _is_base64(text: str) -> bool:
 
 
 def accept(value: bytes, recipe: Recipe, *, field: str = "") -> None:
-    """Lets a value pass that may be listed.
+    """Lets a value of the recipe's length pass that may be listed.
 
     Raises:
         Malformed: it may not; names `field`, and why.
@@ -59,8 +60,6 @@ def accept(value: bytes, recipe: Recipe, *, field: str = "") -> None:
     name, bits = recipe.hash_type, 8 * recipe.value_bytes
     if not recipe.enabled:
         raise Malformed(f"{name}: switched off in its recipe", field=field)
-    if len(value) != recipe.value_bytes:
-        raise Malformed(f"{name}: {len(value)} bytes, want {recipe.value_bytes}", field=field)
     ones = int.from_bytes(value, "big").bit_count()
     if recipe.min_ones <= ones <= recipe.max_ones and value != EMPTY_FILE.get(name):
         return

@@ -38,8 +38,8 @@ class Ingested:
     rejects: list[Reject] = field(default_factory=list)
     duplicates: int = 0
     counts: dict[str, int] = field(default_factory=dict)  # distinct fingerprints per hash type
-    _packed: dict[str, list[bytes]] = field(default_factory=dict)  # value, line, entry; sorted and distinct
     _widths: dict[str, int] = field(default_factory=dict)
+    _packed: dict[str, list[bytes]] = field(default_factory=dict)  # value, line, entry; settled: sorted and distinct
 
     @property
     def accepted(self) -> int:
@@ -51,18 +51,25 @@ class Ingested:
         entry_at = width + _LINE_BYTES
         return ((packed[:width], packed[entry_at:]) for packed in self._packed.get(hash_type, ()))
 
-    def _reject(self, line: int, why: str) -> None:
+    def take(self, hash_type: str, value: bytes, entry: EntryRecord) -> None:
+        """Counts a row in. All values of one hash type have one length."""
+        if hash_type not in self._packed:
+            self._packed[hash_type], self._widths[hash_type] = [], len(value)
+        self._packed[hash_type].append(value + entry.line.to_bytes(_LINE_BYTES, "big") + entry.SerializeToString())
+
+    def reject(self, line: int, why: str) -> None:
+        """Counts a row out."""
         self.rejected += 1
         if len(self.rejects) < MAX_REJECTS_TOLD:
             self.rejects.append(Reject(line, why))
 
-    def _settle(self) -> None:
-        """Sorts, and leaves out all but the first of equal values."""
+    def settle(self) -> None:
+        """Sorts, and leaves out all but the first of equal values. Ends the taking."""
         for hash_type, rows in self._packed.items():
             width = self._widths[hash_type]
             rows.sort()
-            distinct = rows[:1]
-            last = distinct[0][:width]
+            distinct: list[bytes] = []
+            last = b""
             for row in rows:
                 if row[:width] != last:
                     last = row[:width]
@@ -87,34 +94,32 @@ def ingest(
         Malformed: the header or the file as a whole cannot be used; names the field of ImportHeader.
     """
     lines = Lines(file)
-    rows = _rows(lines, header, recipes)
     known = {squeeze(name): recipe for name, recipe in recipes.items()}
-    done = Ingested()
-    told = 0
-    for row in rows:
+    found = Ingested()
+    for seen, row in enumerate(_rows(lines, header, recipes), 1):
         if isinstance(row, Reject):
-            done._reject(row.line, row.why)
+            found.reject(row.line, row.why)
         else:
             try:
-                _take(row, known, canary, done)
+                recipe, value = _value(row, known, canary)
+                found.take(recipe.hash_type, value, _entry(row))
             except Malformed as e:
-                done._reject(row.line, f"{e.field}: {e}" if e.field else str(e))
-        told += 1
-        if told % _TELL_EVERY == 0:
+                found.reject(row.line, f"{e.field}: {e}" if e.field else str(e))
+        if seen % _TELL_EVERY == 0:
             if lines.number > MAX_LINES:
-                raise Malformed(f"more than {MAX_LINES} lines; split it, and import the parts with merge", field="chunk")
+                raise Malformed(
+                    f"more than {MAX_LINES} lines; split it, and import the parts with merge", field="chunk"
+                )
             if progress is not None:
                 progress(lines.bytes)
-    done.lines = lines.number
-    done._settle()
     if progress is not None:
         progress(lines.bytes)
-    return done
+    found.lines = lines.number
+    found.settle()
+    return found
 
 
-def _rows(
-    lines: Lines, header: lists_pb2.ImportHeader, recipes: Mapping[str, Recipe]
-) -> Iterator[Raw | Reject]:
+def _rows(lines: Lines, header: lists_pb2.ImportHeader, recipes: Mapping[str, Recipe]) -> Iterator[Raw | Reject]:
     hash_type = header.hash_type or DEFAULT_HASH_TYPE
     if hash_type not in recipes:
         raise Malformed(f"unknown hash type; known: {', '.join(sorted(recipes))}", field="hash_type")
@@ -127,21 +132,22 @@ def _rows(
     raise Malformed("want IMPORT_FORMAT_HEX or IMPORT_FORMAT_CSV", field="format")
 
 
-def _take(row: Raw, known: Mapping[str, Recipe], canary: Mapping[str, bytes], done: Ingested) -> None:
+def _value(row: Raw, known: Mapping[str, Recipe], canary: Mapping[str, bytes]) -> tuple[Recipe, bytes]:
     recipe = known.get(row.hash_type) or known.get(squeeze(row.hash_type))
     if recipe is None:
         raise Malformed("unknown hash type")  # not repeated: where columns are swapped it is a fingerprint
-    value = guards.parse(row.text, recipe)
+    value = guards.packed(row.text, recipe)
+    guards.accept(value, recipe)
     guards.accept_quality(row.quality, recipe)
     if canary.get(recipe.hash_type) == value:
         raise Malformed(f"{recipe.hash_type}: this list's own canary")
+    return recipe, value
+
+
+def _entry(row: Raw) -> EntryRecord:
     entry = EntryRecord(line=row.line)
     if row.label:
         entry.label = terms.text(row.label, "label", limit=terms.MAX_LABEL_CHARS)
     if row.source_id:
         entry.source_id = terms.text(row.source_id, "source_id", limit=terms.MAX_LABEL_CHARS)
-    packed = done._packed.get(recipe.hash_type)
-    if packed is None:
-        packed = done._packed[recipe.hash_type] = []
-        done._widths[recipe.hash_type] = recipe.value_bytes
-    packed.append(value + row.line.to_bytes(_LINE_BYTES, "big") + entry.SerializeToString())
+    return entry

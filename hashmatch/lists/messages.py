@@ -51,14 +51,13 @@ def list_version(record: ListRecord, version: VersionRecord) -> lists_pb2.ListVe
 
 
 def entry(
-    ids: EntryIds, record: ListRecord, contents: Contents, hash_type: str, value: bytes, stored: bytes | EntryRecord
+    ids: EntryIds, record: ListRecord, contents: Contents, fingerprint: Fingerprint, payload: bytes
 ) -> lists_pb2.Entry:
-    """One entry with its id, its fingerprint and where it came from."""
-    payload = stored if isinstance(stored, bytes) else stored.SerializeToString()
-    known = contents.attributed(payload)
+    """One serialised entry with its id, its fingerprint and where it came from."""
+    known = EntryRecord.FromString(contents.attributed(payload))
     return lists_pb2.Entry(
-        entry_id=ids(record.name, Fingerprint(hash_type, value)),
-        fingerprint=common_pb2.Fingerprint(hash_type=hash_type, value=value),
+        entry_id=ids(record.name, fingerprint),
+        fingerprint=common_pb2.Fingerprint(hash_type=fingerprint.hash_type, value=fingerprint.value),
         label=known.label,
         source_id=known.source_id,
         added_by=known.added_by,

@@ -93,9 +93,7 @@ def _finished(
     return True
 
 
-def _rows(
-    view: ListView, active: Contents | None, found: Ingested, hash_type: str, merge: bool
-) -> Iterator[Row]:
+def _rows(view: ListView, active: Contents | None, found: Ingested, hash_type: str, merge: bool) -> Iterator[Row]:
     if merge and active is not None:
         return merged(active, active.rows(view, hash_type), found.rows(hash_type))
     return found.rows(hash_type)

@@ -23,9 +23,7 @@ def name(given: str) -> str:
         Malformed: field "name".
     """
     if not _NAME.fullmatch(given):
-        raise Malformed(
-            "want 1 to 63 of a–z, 0–9, '.', '_' and '-', beginning with a letter or digit", field="name"
-        )
+        raise Malformed("want 1 to 63 of a–z, 0–9, '.', '_' and '-', beginning with a letter or digit", field="name")
     return given
 
 

@@ -27,12 +27,12 @@ def newest_staged(view: ListView, record: ListRecord) -> VersionRecord:
             break
         if not version.HasField("first_activated_at"):
             return version
-    raise Refused(f"'{record.name}' has nothing staged since version {record.active_version}; import, or name a version")
+    raise Refused(
+        f"'{record.name}' has nothing staged since version {record.active_version}; import, or name a version"
+    )
 
 
-def put_base(
-    step: ListStep, record: ListRecord, version: VersionRecord, rows: Mapping[str, Iterable[Row]]
-) -> None:
+def put_base(step: ListStep, record: ListRecord, version: VersionRecord, rows: Mapping[str, Iterable[Row]]) -> None:
     """Writes a new version that is its own base: these rows and the list's canary."""
     canary = dict(record.canary_fingerprints)
     with_canaries = {t: with_canary(rows.get(t, ()), value) for t, value in canary.items()}
@@ -41,20 +41,22 @@ def put_base(
 
 
 def put_edit(
-    step: ListStep, record: ListRecord, edit: EditRecord, counts: Mapping[str, int], by: str, origin: str, reason: str
+    step: ListStep, record: ListRecord, contents: Contents, edit: EditRecord, *, by: str, reason: str
 ) -> VersionRecord:
-    """Writes a new version that is one edit on the active one, and makes it active."""
-    parent = step.version(record.list_number, record.active_version)
+    """Writes a new version that is one edit on `contents`, which is active, and makes it active."""
+    parent, adds = contents.version, edit.HasField("entry")
+    entries = dict(parent.entries)
+    entries[edit.hash_type] = entries.get(edit.hash_type, 0) + (1 if adds else -1)
     version = VersionRecord(
         version=record.last_version + 1,
         base=parent.base,
         parent=parent.version,
         edit=edit,
-        entries={t: n for t, n in counts.items() if n},
+        entries={hash_type: count for hash_type, count in entries.items() if count},
         root_digest=parent.root_digest,
         created_at=convert.timestamp(clock.now()),
         created_by=by,
-        origin=origin,
+        origin="add" if adds else "remove",
         reason=reason,
     )
     _put_newest(step, record, version)

@@ -98,8 +98,8 @@ def open_media(media: bytes | memoryview, *, colour: bool, full_size: bool) -> t
 
 def _jpeg(media: memoryview, *, colour: bool, full_size: bool) -> tuple[Decoded, Iterator[Frame]]:
     header = jpeg.read_header(media)
-    most = limits.MAX_PIXELS_FULL_SIZE if full_size else limits.MAX_PIXELS["image/jpeg"]
-    _check_size(header.width, header.height, most)
+    _check_size(header.width, header.height, _most("image/jpeg", colour=colour, full_size=full_size))
+    jpeg.check_scans(media, header)
     by = 1 if full_size else jpeg.scale(header.width, header.height)
 
     def frames() -> Iterator[Frame]:
@@ -123,7 +123,7 @@ class _Outline:
 def _outline(media: memoryview, media_type: str) -> _Outline:
     if media_type == "image/png":
         stripped = png.strip(media)
-        return _Outline(stripped.media, stripped.frames + 1, stripped.orientation)
+        return _Outline(stripped.media, stripped.frames, stripped.orientation)
     if media_type == "image/gif":
         gif = containers.gif_outline(media)
         return _Outline(bytes(media), gif.frames, cut_off=gif.cut_off)
@@ -137,7 +137,8 @@ def _outline(media: memoryview, media_type: str) -> _Outline:
 
 def _others(media: memoryview, media_type: str, *, colour: bool, full_size: bool) -> tuple[Decoded, Iterator[Frame]]:
     started = time.monotonic()
-    outline, reader, most = _outline(media, media_type), _READERS[media_type], limits.MAX_PIXELS[media_type]
+    outline, reader = _outline(media, media_type), _READERS[media_type]
+    most = _most(media_type, colour=colour, full_size=full_size)
     with _quiet():
         picture = reader.open(io.BytesIO(outline.media))
     _check_size(*picture.size, most)
@@ -201,6 +202,13 @@ def _duration_ms(picture: ImageFile.ImageFile) -> float:
 def _described(media_type: str, stored: tuple[int, int], frames: int, orientation: int) -> Decoded:
     width, height = reversed(stored) if exif.turned(orientation) else stored
     return Decoded(media_type, width, height, frames)
+
+
+def _most(media_type: str, *, colour: bool, full_size: bool) -> int:
+    most = limits.MAX_PIXELS[media_type]
+    if full_size:
+        most = min(most, limits.MAX_PIXELS_FULL_SIZE_COLOUR if colour else limits.MAX_PIXELS_FULL_SIZE_LUMA)
+    return most
 
 
 def _check_size(width: int, height: int, most: int) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hashmatch.media import exif, limits
+from hashmatch.media import exif, limits, raster
 from hashmatch.media.frame import Undecodable
 from hashmatch.types import Reason
 
@@ -26,6 +26,8 @@ _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RST0..7 have no length (ITU-T T.81 table B.1)
 _SOF = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SUPPORTED_SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # baseline, extended, progressive; Huffman, arithmetic
+_HUFFMAN = frozenset({0xC0, 0xC1, 0xC2})
+_PROGRESSIVE = frozenset({0xC2, 0xCA})
 _MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}  # components → Pillow's mode, raw mode
 
 
@@ -37,13 +39,17 @@ class Header:
     height: int
     components: int
     orientation: int  # EXIF, 1..8
+    coding: int  # marker of the frame header
+    samples: int  # of all components
+    several_scans: bool
+    scan_at: int  # bytes before the first scan
 
 
 def read_header(media: memoryview) -> Header:
-    """The header of a JPEG that is within the limits.
+    """The header of a JPEG of a supported coding.
 
     Raises:
-        Undecodable: malformed, of a coding that is not supported, or over a limit.
+        Undecodable: malformed, not supported, or over `limits.MAX_JPEG_SEGMENTS`.
     """
     at, size = 2, len(media)
     orientation = 1
@@ -71,26 +77,41 @@ def read_header(media: memoryview) -> Header:
         elif marker == _SOS:
             if frame is None or len(frame) < 6 or not body:
                 raise Undecodable(Reason.UNDECODABLE, "JPEG: a scan without a frame header")
-            return _checked(media[at:], frame, coding, scan_components=body[0], orientation=orientation)
+            return _header(frame, coding, orientation=orientation, scan_components=body[0], scan_at=at)
         at += length
     raise Undecodable(Reason.TOO_LARGE, f"JPEG: over {limits.MAX_JPEG_SEGMENTS} segments")
 
 
-def _checked(rest: memoryview, frame: memoryview, coding: int, *, scan_components: int, orientation: int) -> Header:
+def _header(frame: memoryview, coding: int, *, orientation: int, scan_components: int, scan_at: int) -> Header:
     precision, components = frame[0], frame[5]
     height, width = frame[1] << 8 | frame[2], frame[3] << 8 | frame[4]
     if coding not in _SUPPORTED_SOF or precision != 8 or components not in _MODES:
         raise Undecodable(Reason.UNSUPPORTED_TYPE, "JPEG: lossless, hierarchical, or not 8 bits")
     if not width or not height or len(frame) < 6 + 3 * components:
         raise Undecodable(Reason.UNDECODABLE, "JPEG: a frame header that makes no sense")
-    if coding in (0xC2, 0xCA) or scan_components < components:
-        # Several scans: each is a pass over the picture, and all coefficients are kept until the last. An entropy-coded
-        # FF is always followed by 00, so FF DA is a scan wherever it stands; thumbnails in EXIF are before `rest`.
-        if bytes(rest).count(b"\xff\xda") + 1 > limits.MAX_JPEG_SCANS:
-            raise Undecodable(Reason.TOO_LARGE, f"JPEG: over {limits.MAX_JPEG_SCANS} scans")
-        if 2 * _samples(frame, width, height) > limits.MAX_COEFFICIENT_BYTES:
-            raise Undecodable(Reason.TOO_LARGE, "JPEG: more coefficients than memory allows")
-    return Header(width, height, components, orientation)
+    several = coding in _PROGRESSIVE or scan_components < components
+    return Header(
+        width, height, components, orientation, coding, _samples(frame, width, height), several, scan_at
+    )  # fmt: skip
+
+
+def check_scans(media: memoryview, header: Header) -> None:
+    """Returns where the scans can hold the picture and are worth decoding.
+
+    Raises:
+        Undecodable: fewer bits than blocks, or over `limits.MAX_JPEG_SCANS` or `limits.MAX_COEFFICIENT_BYTES`.
+    """
+    # Every block takes a Huffman code at least, and a code a bit (ITU-T T.81 C.2). libjpeg paints what is missing grey.
+    if header.coding in _HUFFMAN and header.samples // 64 > 8 * (len(media) - header.scan_at):
+        raise Undecodable(Reason.UNDECODABLE, "JPEG: fewer bits than blocks")
+    if not header.several_scans:
+        return
+    # Each scan is a pass over the picture, and all coefficients are kept until the last. An entropy-coded FF is always
+    # followed by 00, so FF DA is a scan wherever it stands; thumbnails in EXIF are before the first.
+    if bytes(media[header.scan_at :]).count(b"\xff\xda") + 1 > limits.MAX_JPEG_SCANS:
+        raise Undecodable(Reason.TOO_LARGE, f"JPEG: over {limits.MAX_JPEG_SCANS} scans")
+    if 2 * header.samples > limits.MAX_COEFFICIENT_BYTES:
+        raise Undecodable(Reason.TOO_LARGE, "JPEG: more coefficients than memory allows")
 
 
 def _samples(frame: memoryview, width: int, height: int) -> int:
@@ -114,9 +135,4 @@ def decode(media: memoryview, header: Header, by: int, *, colour: bool) -> NDArr
     if mode == "RGB" and not colour:
         mode = raw_mode = "L"
     picture = Image.frombytes(mode, size, media, "jpeg", raw_mode, "", by, 0)
-    if mode == "CMYK":
-        picture = picture.convert("RGB")
-        picture = picture if colour else picture.convert("L")
-    elif mode == "L" and colour:
-        picture = picture.convert("RGB")
-    return np.asarray(picture)
+    return raster.readings(picture, 1, colour=colour)[0]

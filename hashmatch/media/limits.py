@@ -11,23 +11,24 @@ from types import MappingProxyType
 # Bytes of one submission. Decoders of WebP, AVIF and HEIC keep a copy, so twice this must fit beside the pixels.
 MAX_MEDIA_BYTES = 64 << 20
 
-# Pixels of one picture or canvas, by media type. JPEG is decoded straight to a small luma picture, so what bounds it is
-# time; the others hold the whole picture.
+# Pixels of one picture or canvas, by media type, and the peak that was measured for them. JPEG is decoded straight to a
+# small luma picture, so what bounds it is time; the others hold the whole picture.
 MAX_PIXELS = MappingProxyType(
     {
-        "image/jpeg": 400_000_000,
-        "image/png": 64_000_000,
-        "image/bmp": 64_000_000,
-        "image/tiff": 64_000_000,
-        "image/gif": 40_000_000,
-        "image/webp": 16_000_000,
-        "image/avif": 40_000_000,
-        "image/heic": 40_000_000,
+        "image/jpeg": 400_000_000,  # half a second of a plain one; phones make 200 million
+        "image/png": 64_000_000,  # 5 B/px
+        "image/bmp": 64_000_000,  # 5 B/px
+        "image/gif": 40_000_000,  # 5 B/px, 9 where frames build on each other
+        "image/tiff": 40_000_000,  # 9 B/px: libtiff keeps a strip, which may be the whole picture
+        "image/webp": 16_777_216,  # 18 B/px: libwebp keeps three canvases
+        "image/avif": 24_000_000,  # 12 B/px, 18 at 12 bits
+        "image/heic": 50_000_000,  # 8 B/px; phones make 48 million
     }
 )
 
-# Pixels of a JPEG that is wanted at full size.
-MAX_PIXELS_FULL_SIZE = 64_000_000
+# Pixels of a picture that is wanted at full size: a JPEG in luma (2 B/px), and any type in colour (7 B/px).
+MAX_PIXELS_FULL_SIZE_LUMA = 100_000_000
+MAX_PIXELS_FULL_SIZE_COLOUR = 40_000_000
 
 # Bytes of DCT coefficients that libjpeg keeps for a JPEG of several scans: 2 per sample of every component.
 MAX_COEFFICIENT_BYTES = 320 << 20
@@ -40,7 +41,7 @@ MAX_SIDE = 65_535
 MIN_SIDE = 16
 
 # Pixels of the smaller side that a reduced decode keeps. PDQ works on 64×64; at 256 the drift against the full frame is
-# under one bit on average, and below 160 it explodes.
+# under one bit on average where the filter is laid out as frame.Frame asks, and below 160 it explodes.
 REDUCED_SIDE = 256
 
 # Scans of a JPEG. Encoders write about ten; a thousand in 72 KB take 15 s. NVIDIA's nvImageCodec stops at 256;
@@ -64,9 +65,9 @@ MAX_FRAMES_HASHED = 64
 # Frames that are counted, and so the farthest that a sample reaches.
 MAX_FRAMES_COUNTED = 10_000
 
-# Pixels decoded for one animation, over all its frames: about two seconds of GIF. It is a count and not a clock so that
-# the same bytes give the same sample on every machine.
-MAX_ANIMATION_PIXELS = 300_000_000
+# Pixels decoded for one animation, over all its frames: one to two seconds of GIF or WebP. It is a count and not a clock
+# so that the same bytes give the same sample on every machine.
+MAX_ANIMATION_PIXELS = 200_000_000
 
 # Seconds after which an animation ends with the frames it has: the last resort where a machine is slower than that.
 FRAME_SECONDS = 2.0

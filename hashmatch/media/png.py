@@ -27,7 +27,7 @@ class Stripped:
 
     media: bytes
     orientation: int  # EXIF, 1..8
-    frames: int  # frame controls found; 0 for a still
+    frames: int  # pictures found, a default image beside an animation included
 
 
 def strip(media: memoryview) -> Stripped:
@@ -49,7 +49,8 @@ def strip(media: memoryview) -> Stripped:
             if zlib.crc32(media[at + 4 : end - 4]) != int.from_bytes(media[end - 4 : end], "big"):
                 raise Undecodable(Reason.UNDECODABLE, "PNG: a chunk does not fit its checksum")
             kept.append(media[at:end])
-            frames += kind == b"fcTL"
+            # Data that no frame control stands before is the default image, or the one picture of a still.
+            frames += kind == b"fcTL" or (kind == b"IDAT" and not frames)
         elif kind == b"eXIf":
             orientation = exif.orientation(bytes(media[at + 8 : end - 4]))
         if kind == b"IEND":

@@ -15,10 +15,11 @@ Rules, all of them testable:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from hashmatch.media import limits
 
@@ -28,8 +29,8 @@ _ = ImageCms
 _BAND_PIXELS = 1 << 20  # pixels converted at once: about 10 MB in the widest mode
 _WIDE_GREY = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _MEASURED = frozenset({"I", "F"})
-_GREY = frozenset({"1", "L"})
-_VISIBLE = 32  # alpha from which a pixel's colour is trusted; below it, rounding in premultiplication drowns it
+_PLAIN = frozenset({"1", "L", "RGB"})
+_VISIBLE = 64  # alpha from which a pixel's colour is trusted; below it, rounding in premultiplication drowns it
 _SAME = 8  # grey levels within which colours are one ink: that rounding again
 
 
@@ -52,10 +53,45 @@ def readings(picture: Image.Image, by: int, *, colour: bool) -> list[NDArray[np.
         least, greatest = _range(picture)
         grey = _assembled(picture, by, lambda band: _stretched(np.asarray(band), least, greatest))
         return [_in_colour(grey) if colour else grey]
-    if picture.has_transparency_data:
-        return _over(_assembled(picture, by, lambda band: band.convert("RGBA")), colour=colour)
+    ways = _ways(picture) if picture.has_transparency_data else [_plain]
     wanted = "RGB" if colour else "L"
-    return [_assembled(picture, by, lambda band: _converted(band, wanted))]
+    return [_assembled(picture, by, partial(_read, way=way, wanted=wanted)) for way in ways]
+
+
+def _read(band: Image.Image, *, way: Callable[[Image.Image], Image.Image], wanted: str) -> Image.Image:
+    seen = way(band)
+    return seen if seen.mode == wanted else seen.convert(wanted)
+
+
+def _plain(band: Image.Image) -> Image.Image:
+    # Luma of CMYK, CIELAB and palettes is defined on their RGB.
+    return band if band.mode in _PLAIN else band.convert("RGB")
+
+
+def _ways(picture: Image.Image) -> list[Callable[[Image.Image], Image.Image]]:
+    """How a picture with alpha is to be read, judged on a reduced copy."""
+    small = _assembled(picture, factor(*picture.im.size), lambda band: band.convert("RGBA"))
+    ink, alpha = small[..., :3], small[..., 3]
+    if alpha.min() == alpha.max():
+        return [_without_alpha]
+    visible = ink[alpha >= _VISIBLE]
+    if len(visible) and (np.ptp(visible, axis=0) <= _SAME).all():
+        return [_alpha_alone, lambda band: ImageChops.invert(_alpha_alone(band))]
+    return [_on_white]
+
+
+def _without_alpha(band: Image.Image) -> Image.Image:
+    return band.convert("RGBA").convert("RGB")
+
+
+def _alpha_alone(band: Image.Image) -> Image.Image:
+    return band.convert("RGBA").getchannel("A")
+
+
+def _on_white(band: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", band.size, (255, 255, 255, 255))
+    white.alpha_composite(band.convert("RGBA"))
+    return white.convert("RGB")
 
 
 def _assembled(picture: Image.Image, by: int, convert: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
@@ -85,12 +121,6 @@ def _bands(picture: Image.Image, by: int) -> Iterator[tuple[int, Image.Image]]:
             yield top, picture.crop((0, top, width, min(top + rows, height)))
 
 
-def _converted(band: Image.Image, wanted: str) -> Image.Image:
-    if band.mode not in _GREY and wanted == "L":
-        band = band.convert("RGB")  # luma of CMYK, CIELAB and palettes is defined on their RGB
-    return band if band.mode == wanted else band.convert(wanted)
-
-
 def _eight_bits(values: NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8))
 
@@ -111,25 +141,6 @@ def _stretched(values: NDArray[np.generic], least: float, greatest: float) -> Im
     wide = np.nan_to_num(values.astype(np.float64), nan=least, posinf=greatest, neginf=least)
     # Halves keep the span of the largest floats finite.
     return _eight_bits((wide / 2 - least / 2) / (greatest / 2 - least / 2) * 255)
-
-
-def _over(rgba: NDArray[np.uint8], *, colour: bool) -> list[NDArray[np.uint8]]:
-    ink, alpha = rgba[..., :3], rgba[..., 3]
-    if alpha.min() == alpha.max():
-        readings = [ink]
-    elif _one_ink(ink, alpha):
-        readings = [_in_colour(alpha), _in_colour(255 - alpha)]
-    else:
-        white = Image.new("RGBA", (rgba.shape[1], rgba.shape[0]), (255, 255, 255, 255))
-        white.alpha_composite(Image.fromarray(rgba))
-        readings = [np.asarray(white)[..., :3]]
-    readings = [np.ascontiguousarray(each) for each in readings]
-    return readings if colour else [np.asarray(Image.fromarray(each).convert("L")) for each in readings]
-
-
-def _one_ink(ink: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> bool:
-    visible = ink[alpha >= _VISIBLE]
-    return bool(len(visible)) and bool((np.ptp(visible, axis=0) <= _SAME).all())
 
 
 def _in_colour(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Decode workers, seen from the server: whatever media does to a worker, it costs that one submission an UNKNOWN.
 
 Invariants. A worker has at most one submission. Everything a worker says is parsed strictly and bounded; nonsense ends
-it. A worker that is late is killed, never waited for. `workers` submissions run at once; one more worker stands warm, so
-that a dead one is replaced at once while its successor starts (0.3 s and more) behind it.
+it. A worker that is late is killed, never waited for. `workers` submissions run at once; one more worker stands warm,
+so that a dead one is replaced at once while its successor starts (0.3 s and more) behind it.
 
 Workers are fresh interpreters, joined by a socket pair: never forks of the server, whose gRPC threads would not
 survive one, and whose memory holds lists that no worker should inherit. The media goes from the caller's buffer into
@@ -23,9 +23,9 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
 from hashmatch.errors import BadConfig, DeadlinePassed, HashmatchError, Malformed, Overloaded, Unavailable
@@ -36,8 +36,9 @@ START_SECONDS = 30.0  # for a worker to get ready; ten times what a loaded machi
 STARTS_AT_ONCE = 2  # so that replacing workers leaves the processor to those that work
 START_ATTEMPTS = 3  # that fail in a row with no worker left, before callers are told
 RETRY_SECONDS = 0.2, 5.0  # pause after a failed start: the first, doubled up to the last
-LEAVING_SECONDS = 0.05  # for a submission whose caller has left: most end by themselves, which is cheaper than a new worker
-SUBMISSIONS_PER_WORKER = 10_000  # then it is replaced, so that a decoder that was taken over does not keep its seat
+LEAVING_SECONDS = (
+    0.05  # for a submission whose caller has left: most end by themselves, which is cheaper than a new worker
+)
 READ_BYTES = 1 << 16
 DIAGNOSTIC_BYTES = 4 << 10  # kept of the end of what a worker wrote to stderr
 
@@ -53,6 +54,11 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
+    # glibc's: pixels come from the heap, which keeps some for the next picture. Without it every big picture faults its
+    # pages in anew: a 1920×1080 WebP takes 57 ms of CPU time instead of 36, JPEG and PNG the same. 32 MiB is the most
+    # that glibc takes; setting either alone makes things worse, since it ends glibc's own adapting.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 
 
@@ -61,10 +67,11 @@ class Stats:
     """Counts since the start, and how things stand now."""
 
     restarts: int = 0  # workers started to replace others
-    crashes: int = 0  # submissions that ended their worker, or were answered with nonsense
-    timeouts: int = 0  # submissions that were killed on the deadline or the CPU limit
+    crashes: int = 0  # submissions that ended their worker, raised an error in it, or were answered with nonsense
+    timeouts: int = 0  # submissions killed on the deadline, on the CPU limit, or because their caller had left
     busy: int = 0  # submissions at work
     waiting: int = 0  # submissions in the queue
+    idle: int = 0  # workers ready for the next submission, the spare among them
 
 
 class _Ended(Exception):
@@ -84,9 +91,10 @@ class _Worker:
         """
         self._loop = asyncio.get_running_loop()
         self._socket, theirs = socket.socketpair()
-        self._stderr, stderr = os.pipe()
-        os.set_blocking(self._stderr, False)
+        ours, stderr = os.pipe()
+        os.set_blocking(ours, False)
         os.set_blocking(stderr, False)  # a full pipe must not hold the worker up
+        self._stderr = os.fdopen(ours, "rb", buffering=0)
         self._told = b""
         path = [entry for entry in sys.path if os.path.isabs(entry)]
         with theirs, contextlib.closing(os.fdopen(stderr, "wb")):
@@ -99,6 +107,7 @@ class _Worker:
         self._socket.setblocking(False)
         self._received = bytearray()
         self._news = asyncio.Event()
+        self._asked = True  # to start with: whether it is ready
         self.ended = False
         self.killed_for: Reason | None = None  # why we killed it, where we did
         self.digests: tuple[Hashed, ...] = ()  # of the submission at work, once they have come
@@ -113,14 +122,23 @@ class _Worker:
             return
         except OSError:
             data = b""
-        self._received += data
-        if len(self._received) > 2 * protocol.MAX_ANSWER_BYTES:  # nobody asked for so much
-            self.kill()
-        if not data:
+        if data and self._asked and len(self._received) <= 2 * protocol.MAX_ANSWER_BYTES:
+            self._received += data
+        else:  # it hung up, or speaks unasked
             self._loop.remove_reader(self._socket)
             self.ended = True
             self._on_end(self)
         self._news.set()
+
+    def fit(self) -> bool:
+        """Whether the next submission can go to it: it lives, and has not spoken since the last."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return not self.ended
+        except OSError:
+            pass
+        return False
 
     async def ready(self) -> tuple[list[str], list[str]]:
         """The walls that stand and those that are missing.
@@ -136,26 +154,33 @@ class _Worker:
             raise Unavailable(f"a decode worker did not start: {self.diagnostics()[-300:] or e!r}") from e
         finally:
             timer.cancel()
+            self._asked = False
         if kind == protocol.READY:
             return said[0], said[1]  # nothing hostile has been read yet, so these are its own words
         raise Unavailable(f"a decode worker did not start: {said}")
 
-    async def examine(self, media: memoryview, wanted: Wanted) -> Examination:
-        """The worker's answer.
+    async def examine(self, media: memoryview, wanted: Wanted, value_bytes: Mapping[str, int]) -> Examination | Reason:
+        """The worker's answer, or the reason that the worker gives for having none; it goes on all the same.
 
         Raises:
             _Ended: it died, was killed, or talked nonsense.
         """
         self.digests = ()
         self.submissions += 1
+        self._asked = True
+        self.diagnostics()  # makes room for what this one will write
         asked = protocol.wanted_to_json(wanted)
         try:
-            if self._received:
-                raise Malformed("a worker spoke without being asked")
             await self._loop.sock_sendall(self._socket, protocol.REQUEST.pack(len(asked), media.nbytes) + asked)
             await self._loop.sock_sendall(self._socket, media)
-            self.digests = protocol.digests_from_json(await self._frame_of(protocol.DIGESTS))
-            found = protocol.examination_from_json(await self._frame_of(protocol.EXAMINED), wanted)
+            self.digests = protocol.digests_from_json((await self._frame_of(protocol.DIGESTS))[1])
+            kind, body = await self._frame_of(protocol.EXAMINED, protocol.RAISED)
+            found: Examination | Reason
+            if kind == protocol.EXAMINED:
+                found = protocol.examination_from_json(body, wanted, value_bytes)
+                found = replace(found, hashed=(*self.digests, *found.hashed))
+            else:
+                found = protocol.reason_from_json(body)
             if self._received:
                 raise Malformed("a worker said more than was asked")
         except Malformed as e:
@@ -163,13 +188,14 @@ class _Worker:
             raise _Ended from e
         except OSError as e:
             raise _Ended from e
-        return replace(found, hashed=(*self.digests, *found.hashed))
+        self._asked = False
+        return found
 
-    async def _frame_of(self, kind: int) -> bytes:
-        got, body = await self._frame()
-        if got != kind:
+    async def _frame_of(self, *kinds: int) -> tuple[int, bytes]:
+        kind, body = await self._frame()
+        if kind not in kinds:
             raise Malformed("a worker's answer is of the wrong kind")
-        return body
+        return kind, body
 
     async def _frame(self) -> tuple[int, bytes]:
         while True:
@@ -195,8 +221,8 @@ class _Worker:
 
     def diagnostics(self) -> str:
         """The end of what the process wrote to stderr so far. Bounded work, whatever it wrote."""
-        with contextlib.suppress(BlockingIOError):
-            self._told = (self._told + os.read(self._stderr, READ_BYTES))[-DIAGNOSTIC_BYTES:]
+        if not self._stderr.closed:
+            self._told = (self._told + (self._stderr.read(READ_BYTES) or b""))[-DIAGNOSTIC_BYTES:]
         return self._told.decode("ascii", "backslashreplace")
 
     async def reap(self) -> int:
@@ -215,7 +241,8 @@ class _Worker:
         await self.reap()
         self._loop.remove_reader(self._socket)
         self._socket.close()
-        os.close(self._stderr)
+        self.diagnostics()
+        self._stderr.close()
 
 
 class Sandbox:
@@ -226,30 +253,37 @@ class Sandbox:
         *,
         workers: int,
         job: str = "hashmatch.examine",
+        hash_types: Mapping[str, int] = MappingProxyType({"pdq": 32}),
         memory_bytes: int = 480 << 20,
         deadline: float = 4.0,
         cpu_seconds: int = 5,
         require_walls: bool = True,
         queue_limit: int = 64,
+        submissions_per_worker: int = 10_000,
     ) -> None:
         """Sets the bounds; `start` starts.
 
         Args:
             workers: submissions at work at once; one more process stands by.
             job: the module that a worker runs, as `worker.Job` says.
+            hash_types: those that can be wanted, and the bytes of their values. A worker can load no more once it runs.
             memory_bytes: resident memory of one worker; a submission that needs more is TOO_LARGE.
             deadline: seconds of wall time for one submission; then it is TIMED_OUT.
             cpu_seconds: of one submission, kept by the kernel: it holds where this process cannot keep the deadline.
             require_walls: refuse to start where a wall is missing.
             queue_limit: submissions that wait for a worker; one more is refused.
+            submissions_per_worker: after which it is replaced, so that a decoder that was taken over loses its seat, at
+                about 1 % of the time of small pictures.
         """
         self.workers = workers
         self._settings = protocol.Settings(
-            socket=-1, parent=os.getpid(), job=job, memory_bytes=memory_bytes, cpu_seconds=cpu_seconds,
-            require_walls=require_walls,
+            socket=-1, parent=os.getpid(), job=job, hash_types=tuple(hash_types), memory_bytes=memory_bytes,
+            cpu_seconds=cpu_seconds, require_walls=require_walls,
         )  # fmt: skip
+        self._value_bytes = dict(hash_types)
         self._deadline = deadline
         self._queue_limit = queue_limit
+        self._submissions_per_worker = submissions_per_worker
         self._walls: tuple[str, ...] = ()
         self._all: set[_Worker] = set()  # those that have been ready and have not been removed
         self._idle: list[_Worker] = []  # the last one back is the next one out: its caches are warm
@@ -310,7 +344,9 @@ class Sandbox:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, e: BaseException | None, at: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, at: TracebackType | None
+    ) -> None:
         await self.close()
 
     @property
@@ -326,7 +362,7 @@ class Sandbox:
     @property
     def stats(self) -> Stats:
         """A snapshot."""
-        return Stats(self._restarts, self._crashes, self._timeouts, self._busy, len(self._waiting))
+        return Stats(self._restarts, self._crashes, self._timeouts, self._busy, len(self._waiting), len(self._idle))
 
     async def examine(self, media: bytes | memoryview, wanted: Wanted, *, timeout: float | None = None) -> Examination:
         """What the media is and hashes to. Its exact digests are in it, whatever happened to the worker.
@@ -356,27 +392,29 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         began = loop.time()
         timer = loop.call_later(self._deadline, worker.kill, Reason.TIMED_OUT)
-        found = None
+        found: Examination | Reason | None = None
         try:
-            found = await worker.examine(media, wanted)
+            found = await worker.examine(media, wanted, self._value_bytes)
         except _Ended as e:
-            trace.warning("decode worker %d ended: %r %s", worker.process.pid, e.__cause__, worker.diagnostics())
+            trace.warning("decode worker %d is gone: %s", worker.process.pid, e.__cause__ or "it hung up")
         finally:
             timer.cancel()
             self._mean_seconds += (loop.time() - began - self._mean_seconds) / 16
             self._release(worker, keep=found is not None)
-        if found is not None:
+        if isinstance(found, Examination):
             return found
-        reason = worker.killed_for or _reason(await worker.reap())
+        reason = found or worker.killed_for or _reason(await worker.reap())
         if not self._open:
             raise Unavailable("the decode workers are being stopped")
         if reason is Reason.TIMED_OUT:
             self._timeouts += 1
-        else:
+        elif found is not Reason.TOO_LARGE:
             self._crashes += 1
+            # At a level of its own: it is the worker's words, and those may quote the media.
+            trace.debug("decode worker %d wrote: %r", worker.process.pid, worker.diagnostics())
         return Examination(
             hashed=worker.digests or await asyncio.to_thread(_digests, media),
-            unhashable=tuple(Unhashable(hash_type, reason) for hash_type in dict.fromkeys(wanted.hash_types)),
+            unhashable=tuple(Unhashable(hash_type, reason) for hash_type in protocol.perceptual(wanted)),
         )
 
     async def _claim(self) -> _Worker:
@@ -392,16 +430,16 @@ class Sandbox:
         try:
             return await place
         except asyncio.CancelledError:
-            if place.cancelled():
+            if place in self._waiting:
                 self._waiting.remove(place)
-            elif not place.exception():  # the caller left in the moment that a worker came free for it
+            if not place.cancelled() and not place.exception():  # it left in the moment that a worker came free for it
                 self._release(place.result(), keep=True)
             raise
 
     def _take(self) -> _Worker | None:
         while self._idle and self._busy < self.workers:
             worker = self._idle.pop()
-            if worker.process.poll() is None:
+            if worker.fit():
                 self._busy += 1
                 return worker
             self._lose(worker)
@@ -409,7 +447,9 @@ class Sandbox:
 
     def _release(self, worker: _Worker, *, keep: bool) -> None:
         self._busy -= 1
-        worn = worker.submissions >= SUBMISSIONS_PER_WORKER and bool(self._idle)  # only when another can take over
+        worn = worker.submissions >= self._submissions_per_worker and bool(
+            self._idle
+        )  # only when another can take over
         if keep and not worn and not worker.ended:
             self._idle.append(worker)
         else:
@@ -417,12 +457,19 @@ class Sandbox:
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:
-        while self._waiting and (worker := self._take()):
-            self._waiting.popleft().set_result(worker)
+        while self._waiting:
+            if self._waiting[0].done():  # its caller has left, and has not yet run to take its place away
+                self._waiting.popleft()
+            elif worker := self._take():
+                self._waiting.popleft().set_result(worker)
+            else:
+                return
 
     def _dismiss(self) -> None:
         while self._waiting:
-            self._waiting.popleft().set_exception(Unavailable("there are no decode workers"))
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_exception(Unavailable("there are no decode workers"))
 
     def _hung_up(self, worker: _Worker) -> None:
         if worker in self._idle:  # one at work is seen by who waits for its answer
@@ -465,7 +512,7 @@ class Sandbox:
             if worker.ended:
                 raise Unavailable("a decode worker ended as soon as it was ready")
         except BaseException:
-            await worker.remove()
+            self._spawn(worker.remove())  # apart from this task, which may be cancelled meanwhile
             raise
         if missing:
             trace.warning("decode workers lack walls: %s", ", ".join(missing))

@@ -32,9 +32,9 @@ _LAST_ABI = 7  # of Landlock, the newest whose access rights are written down be
 _CAPABILITY_V3 = 0x20080522  # linux/capability.h
 _CAPS_TO_DROP_AND_KILL = 1 << 5 | 1 << 6 | 1 << 7  # CAP_KILL, CAP_SETGID, CAP_SETUID
 
-# What CPython, NumPy and the decoders call once everything is loaded. Anything absent is refused with EPERM, not
-# killed: a library that probes for a convenience goes on without it, where killing would make its every picture UNKNOWN.
-# Nothing here opens, names or waits for anything outside the process.
+# What CPython, NumPy and the decoders call once everything is loaded. Nothing in it opens, names or waits for anything
+# outside the process. What is absent is refused with EPERM and does not kill: a library that probes for a convenience
+# goes on without it, where killing would make its every picture UNKNOWN.
 _ALLOWED = (
     "brk", "munmap", "mremap", "madvise", "futex", "membarrier", "rseq", "sched_yield", "sched_getaffinity", "getcpu",
     "read", "write", "recvfrom", "close", "lseek", "getrandom",

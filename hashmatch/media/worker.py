@@ -8,12 +8,14 @@ frames both sides speak are defined here beside each other: length-prefixed JSON
     from the worker    READY     once: the walls that stand
                        FAILED    once, instead: why it cannot start
                        DIGESTS   per request, before anything is decoded, so that a crash does not cost them
-                       EXAMINED  per request
+                       EXAMINED  per request, or
+                       RAISED    the reason why the job could not be done, where it raised an error
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import importlib
@@ -21,8 +23,8 @@ import json
 import os
 import socket
 import struct
-import sys
 import traceback
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -32,10 +34,9 @@ from hashmatch.types import Examination, Fingerprint, Hashed, Reason, Unhashable
 
 REQUEST = struct.Struct(">IQ")  # bytes of JSON that says what is wanted, bytes of media
 FRAME = struct.Struct(">BI")  # kind, bytes of JSON
-READY, FAILED, DIGESTS, EXAMINED = 1, 2, 3, 4
+READY, FAILED, DIGESTS, EXAMINED, RAISED = 1, 2, 3, 4, 5
 
 MAX_ANSWER_BYTES = 2 << 20  # of one frame: twice 64 frames × 6 hash types × 20 readings and variants × 110 bytes
-MAX_VALUE_BYTES = 1 << 10  # of one fingerprint; the longest known hash type has 32
 MAX_TEXT = 64  # characters of a media type, a variant, the name of a hash type
 MAX_NUMBER = 2**31 - 1  # pixels, frames, milliseconds: what the wire's fields carry with room
 
@@ -46,17 +47,23 @@ DIGEST_BYTES = {"md5": 16, "sha1": 20, "sha256": 32}
 """The exact digests that every answer carries, with their lengths."""
 
 
+STALE_BYTES = 16 << 20  # of heap that earlier media left; with less, another try would fail as the first did
+
+_LIBC = ctypes.CDLL(None)
+_LIBC.sbrk.restype = ctypes.c_ssize_t
+
+
 class Job(Protocol):
     """What a worker does with media; the module that `Settings.job` names."""
 
-    def prepare(self) -> None:
-        """Imports, opens and tries whatever will ever be needed. Raises when it does not work."""
+    def prepare(self, hash_types: Collection[str]) -> None:
+        """Imports, opens and tries whatever `hash_types` will ever need. Raises when it does not work."""
 
     def digests(self, media: memoryview) -> tuple[Hashed, ...]:
         """The exact digests, one of each in DIGEST_BYTES."""
 
-    def examine(self, media: memoryview, wanted: Wanted) -> Examination:
-        """What the media turned out to be. `media` is valid until this returns."""
+    def look(self, media: memoryview, wanted: Wanted) -> Examination:
+        """What the media turned out to be, without the exact digests. `media` is valid until this returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class Settings:
     socket: int  # file descriptor
     parent: int  # process id
     job: str  # name of a module
+    hash_types: tuple[str, ...]  # that will be wanted
     memory_bytes: int
     cpu_seconds: int
     require_walls: bool
@@ -81,8 +89,8 @@ def main(settings_json: str) -> None:
     peer = socket.socket(fileno=settings.socket)
     try:
         walls.die_with_parent(settings.parent)
-        job: Job = importlib.import_module(settings.job)  # type: ignore[assignment]  # the loop below is its user
-        job.prepare()
+        job: Job = importlib.import_module(settings.job)
+        job.prepare(settings.hash_types)
         gc.collect()
         gc.freeze()  # what is loaded by now stays for good: never look through it again
         standing, missing = walls.raise_walls(
@@ -102,31 +110,44 @@ def main(settings_json: str) -> None:
 
 
 def _serve(peer: socket.socket, job: Job, cpu_seconds: int) -> None:
+    heap_end = _heap_end()
     kept = bytearray(KEPT_BYTES)
     head = bytearray(REQUEST.size)
     while _receive(peer, memoryview(head)):
         wanted_bytes, media_bytes = REQUEST.unpack(head)
         said = bytearray(wanted_bytes)
         _receive(peer, memoryview(said))
-        media = memoryview(kept if media_bytes <= KEPT_BYTES else bytearray(media_bytes))[:media_bytes]
+        buffer = kept if media_bytes <= KEPT_BYTES else bytearray(media_bytes)
+        media = memoryview(buffer)[:media_bytes]
         _receive(peer, media)
         walls.limit_cpu(cpu_seconds)
         _send(peer, DIGESTS, digests_to_json(job.digests(media.toreadonly())))
-        examination = _examine(job, media.toreadonly(), wanted_from_json(bytes(said)))
-        del media
-        _send(peer, EXAMINED, examination_to_json(examination))
+        stale = _heap_end() - heap_end > STALE_BYTES
+        _send(peer, *_look(job, media.toreadonly(), wanted_from_json(bytes(said)), stale))
+        del buffer, media
 
 
-def _examine(job: Job, media: memoryview, wanted: Wanted) -> Examination:
-    try:
-        return job.examine(media, wanted)
-    except MemoryError:
-        reason = Reason.TOO_LARGE
-    except Exception:
-        with contextlib.suppress(OSError):
-            traceback.print_exc()
-        reason = Reason.UNDECODABLE
-    return Examination(unhashable=tuple(Unhashable(hash_type, reason) for hash_type in wanted.hash_types))
+def _look(job: Job, media: memoryview, wanted: Wanted, stale: bool) -> tuple[int, object]:
+    """The frame to answer with. `stale`: earlier media have left much free memory in the heap."""
+    while True:
+        try:
+            return EXAMINED, examination_to_json(job.look(media, wanted))
+        except MemoryError:
+            if not stale:
+                return RAISED, Reason.TOO_LARGE.value
+        except Exception:
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
+            return RAISED, Reason.UNDECODABLE.value
+        # That counts against the limit, and an answer must not depend on what came before.
+        stale = False
+        gc.collect()
+        _LIBC.malloc_trim(0)
+
+
+def _heap_end() -> int:
+    """Address where the C library's heap ends; 0 where it is not glibc's, which alone keeps much of it."""
+    return int(_LIBC.sbrk(0)) if hasattr(_LIBC, "malloc_trim") else 0
 
 
 def _receive(peer: socket.socket, into: memoryview) -> bool:
@@ -144,7 +165,7 @@ def _send(peer: socket.socket, kind: int, content: object) -> None:
     peer.sendall(FRAME.pack(kind, len(body)) + body)
 
 
-# What follows is the language of both sides. Every `…_from_json` is strict: it returns what its type promises or raises Malformed.
+# What follows is the language of both sides. What the parent reads, it reads strictly: as promised, or Malformed.
 
 
 def wanted_to_json(wanted: Wanted) -> bytes:
@@ -166,26 +187,22 @@ def digests_from_json(body: bytes) -> tuple[Hashed, ...]:
     Raises:
         Malformed: it is anything else.
     """
-    found = {}
-    for row in _array(_parsed(body)):
-        hash_type, value = _array(row, 2)
-        found[_text(hash_type)] = _value(value)
-    if {name: len(value) for name, value in found.items()} != DIGEST_BYTES:
-        raise Malformed("a worker's digests are not those asked for")
-    return tuple(Hashed(Fingerprint(name, value)) for name, value in found.items())
+    rows = [_array(row, 2) for row in _array(_parsed(body), len(DIGEST_BYTES))]
+    found = tuple(Hashed(_fingerprint(hash_type, value, DIGEST_BYTES)) for hash_type, value in rows)
+    if len({digest.fingerprint.hash_type for digest in found}) != len(DIGEST_BYTES):
+        raise Malformed("a worker's digests: one is there twice")
+    return found
 
 
 def examination_to_json(e: Examination) -> object:
-    hashed = [
-        [h.fingerprint.hash_type, h.fingerprint.value.hex(), h.quality, h.variant, h.frame_ms]
-        for h in e.hashed
-        if h.fingerprint.hash_type not in DIGEST_BYTES  # those were sent before
-    ]
+    hashed = [[h.fingerprint.hash_type, h.fingerprint.value.hex(), h.quality, h.variant, h.frame_ms] for h in e.hashed]
     return [e.media_type, e.width, e.height, e.frames, hashed, [[u.hash_type, u.reason.value] for u in e.unhashable]]
 
 
-def examination_from_json(body: bytes, wanted: Wanted) -> Examination:
-    """The examination, in which each wanted hash type is hashed, or is unhashable once; the exact digests are not in it.
+def examination_from_json(body: bytes, wanted: Wanted, value_bytes: Mapping[str, int]) -> Examination:
+    """The examination: each wanted hash type is hashed, or is unhashable once, and nothing else is. No exact digests.
+
+    `value_bytes` says how long the values of a hash type are; others than those in it cannot be hashed.
 
     Raises:
         Malformed: it is anything else.
@@ -196,20 +213,33 @@ def examination_from_json(body: bytes, wanted: Wanted) -> Examination:
         width=_number(width),
         height=_number(height),
         frames=_number(frames),
-        hashed=tuple(_hashed(row) for row in _array(hashed)),
+        hashed=tuple(_hashed(row, value_bytes) for row in _array(hashed)),
         unhashable=tuple(_unhashable(row) for row in _array(unhashable)),
     )
-    named = {h.fingerprint.hash_type for h in found.hashed}
-    told = sorted([*named, *(u.hash_type for u in found.unhashable)])
-    if told != sorted(set(wanted.hash_types)):
+    told = [*{h.fingerprint.hash_type for h in found.hashed}, *(u.hash_type for u in found.unhashable)]
+    if sorted(told) != sorted(perceptual(wanted)):
         raise Malformed("a worker's answer is not about the wanted hash types")
     return found
 
 
-def _hashed(row: object) -> Hashed:
+def perceptual(wanted: Wanted) -> tuple[str, ...]:
+    """The wanted hash types, each once, without the exact digests."""
+    return tuple(t for t in dict.fromkeys(wanted.hash_types) if t not in DIGEST_BYTES)
+
+
+def reason_from_json(body: bytes) -> Reason:
+    """The reason.
+
+    Raises:
+        Malformed: it is anything else.
+    """
+    return _reason(_parsed(body))
+
+
+def _hashed(row: object, value_bytes: Mapping[str, int]) -> Hashed:
     hash_type, value, quality, variant, frame_ms = _array(row, 5)
     return Hashed(
-        Fingerprint(_text(hash_type), _value(value)),
+        _fingerprint(hash_type, value, value_bytes),
         None if quality is None else _number(quality, most=100),
         _text(variant),
         _number(frame_ms),
@@ -218,8 +248,22 @@ def _hashed(row: object) -> Hashed:
 
 def _unhashable(row: object) -> Unhashable:
     hash_type, reason = _array(row, 2)
+    return Unhashable(_text(hash_type), _reason(reason))
+
+
+def _fingerprint(hash_type: object, value: object, value_bytes: Mapping[str, int]) -> Fingerprint:
+    name = _text(hash_type)
+    if not isinstance(value, str) or len(value) != 2 * value_bytes.get(name, -1):
+        raise Malformed("a worker's answer: not a fingerprint")
     try:
-        return Unhashable(_text(hash_type), Reason(_text(reason)))
+        return Fingerprint(name, bytes.fromhex(value))
+    except ValueError as e:
+        raise Malformed("a worker's answer: not a fingerprint") from e
+
+
+def _reason(value: object) -> Reason:
+    try:
+        return Reason(_text(value))
     except ValueError as e:
         raise Malformed("a worker's answer: not a reason") from e
 
@@ -247,12 +291,3 @@ def _number(value: object, most: int = MAX_NUMBER) -> int:
     if type(value) is not int or not 0 <= value <= most:  # bool is an int to isinstance
         raise Malformed("a worker's answer: not a number in range")
     return value
-
-
-def _value(value: object) -> bytes:
-    if not isinstance(value, str) or not 0 < len(value) <= 2 * MAX_VALUE_BYTES:
-        raise Malformed("a worker's answer: not a fingerprint")
-    try:
-        return bytes.fromhex(value)
-    except ValueError as e:
-        raise Malformed("a worker's answer: not a fingerprint") from e

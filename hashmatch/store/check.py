@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from lmdb.verify import VerifyError, verify
 
 from hashmatch.errors import Corrupt, HashmatchError
 from hashmatch.store import backup
-from hashmatch.store.env import DATA_FILE
+from hashmatch.store.env import DATA_FILE, Txn, open_engine
 from hashmatch.store.list_tables import VERSION
 from hashmatch.store.lists import ListStore
 from hashmatch.types import Revision
@@ -66,9 +67,9 @@ def check_structure(report: Report, directory: Path) -> bool:
     """Whether the file of an environment is sound as pages and trees: about 2 s per million rows."""
     try:
         # An open reader keeps a running server from reusing the pages that the walker is about to read.
-        with lmdb.open(str(directory), readonly=True, create=False) as env, env.begin():
+        with open_engine(directory, 0, readonly=True) as engine, engine.begin():
             found: list[str] = verify(directory)  # type: ignore[no-untyped-call]  # of the engine's own package
-    except (VerifyError, lmdb.Error, OSError) as e:
+    except (Corrupt, VerifyError) as e:
         found = [str(e)]
     for what in found:
         report.add(directory.name, DATA_FILE, what)
@@ -76,7 +77,7 @@ def check_structure(report: Report, directory: Path) -> bool:
 
 
 def check_lists(report: Report, state: Path) -> None:
-    """Verifies the hash lists: records, versions and their chains, bases, the change feed; and that no row is left over."""
+    """Verifies the hash lists: records, chains of versions, bases, the change feed; no row may be left over."""
     if not check_structure(report, state / "lists"):
         return
     try:
@@ -84,7 +85,7 @@ def check_lists(report: Report, state: Path) -> None:
     except HashmatchError as e:
         report.add("lists", "meta", str(e))
         return
-    try:
+    with closing(store):
         records: list[ListRecord] = []
         if report.attempt("lists", "lists", lambda: records.extend(_records(store))):
             report.count("lists", len(records))
@@ -92,8 +93,20 @@ def check_lists(report: Report, state: Path) -> None:
                 _check_versions(report, store, record)
             report.attempt("lists", "changes", partial(_check_feed, report, store))
             report.attempt("lists", "entries", partial(_check_left_over, report, store, records))
-    finally:
-        store.close()
+
+
+def check_reaches(report: Report, state: Path, revision: int) -> None:
+    """Notes lists that do not have a revision which verdicts name: older than the ledger beside them."""
+
+    def reach() -> None:
+        with closing(ListStore(state, readonly=True)) as store, store.view() as view:
+            if view.revision < revision:
+                raise Corrupt(
+                    f"the ledger names revision {revision}, and the lists end at {view.revision}: "
+                    f"they are older than the ledger"
+                )
+
+    report.attempt("lists", "changes", reach)
 
 
 def _records(store: ListStore) -> list[ListRecord]:
@@ -144,7 +157,7 @@ def _check_left_over(report: Report, store: ListStore, records: list[ListRecord]
                     report.add("lists", table, f"rows of version {version} of list number {number}, which is not there")
 
 
-def _prefixes(txn: lmdb.Transaction[bytes], table: lmdb._Database) -> Iterator[tuple[int, int]]:
+def _prefixes(txn: Txn, table: lmdb._Database) -> Iterator[tuple[int, int]]:
     """Each list number and version that keys of a table begin with, once, skipping over all the rest."""
     with txn.cursor(db=table) as cursor:
         found = cursor.first()

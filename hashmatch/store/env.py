@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import lmdb
 
@@ -40,6 +41,9 @@ _COMMIT = struct.Struct(">Q")
 _PROBE_BYTES = 1 << 20  # what must fit on a disk that has room; the largest usual transaction
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
+Txn: TypeAlias = "lmdb.Transaction[bytes]"
+"""A transaction of an environment: keys and values are bytes."""
+
 
 class Env:
     """An LMDB environment with named tables.
@@ -58,7 +62,7 @@ class Env:
         self.path = path
         self._names = (*tables, "meta")
         self._tables: dict[str, lmdb._Database] = {}
-        self._lmdb = _open(path, len(self._names), readonly)
+        self._lmdb = open_engine(path, len(self._names), readonly=readonly)
         try:
             with _translated(path):
                 self._lmdb.reader_check()
@@ -68,6 +72,9 @@ class Env:
             if not complete:
                 self._make_tables()
             self._witness = -1 if readonly else os.open(path / _WITNESS_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as e:
+            self._lmdb.close()
+            raise failure(path, e) from e
         except BaseException:
             self._lmdb.close()
             raise
@@ -92,7 +99,7 @@ class Env:
             self._tables[name] = self._lmdb.open_db(name.encode(), create=False)
         return name in self._tables
 
-    def _check_format(self, txn: lmdb.Transaction[bytes]) -> None:
+    def _check_format(self, txn: Txn) -> None:
         stored = txn.get(_FORMAT_KEY, db=self._tables["meta"])
         if stored is None:
             raise Corrupt(f"{self.path} has no format record; restore it from a backup")
@@ -102,7 +109,7 @@ class Env:
                 f"{self.path} has format {found.version} ({found.written_by}); this hashmatch reads {FORMAT}"
             )
 
-    def _check_last_commit(self, txn: lmdb.Transaction[bytes], witnessed: int) -> None:
+    def _check_last_commit(self, txn: Txn, witnessed: int) -> None:
         stored = txn.get(_COMMIT_KEY, db=self._tables["meta"])
         if stored is None:
             raise Corrupt(f"{self.path} does not name its last commit; restore it from a backup")
@@ -131,13 +138,13 @@ class Env:
         return self._tables[name]
 
     @contextmanager
-    def read(self) -> Iterator[lmdb.Transaction[bytes]]:
+    def read(self) -> Iterator[Txn]:
         """A snapshot for reading; keep it short."""
         with _translated(self.path), self._lmdb.begin(buffers=False) as txn:
             yield txn
 
     @contextmanager
-    def write(self) -> Iterator[lmdb.Transaction[bytes]]:
+    def write(self) -> Iterator[Txn]:
         """One transaction, synced when the block ends and undone when it raises. Waits for other writers.
 
         Raises:
@@ -166,7 +173,7 @@ class Env:
             self._lmdb.copy(str(to), compact=True)
             (to / DATA_FILE).chmod(0o600)
             # A compacted file starts again at commit 1; so that it names its last commit truly, make it one more.
-            with lmdb.open(str(to), map_size=MAP_BYTES, max_dbs=len(self._names)) as copied:
+            with lmdb.open(str(to), map_size=MAP_BYTES, max_dbs=len(self._names), lock=False) as copied:
                 meta = copied.open_db(b"meta", create=False)
                 with copied.begin(write=True) as txn:
                     _carry_number(txn, meta)
@@ -186,7 +193,7 @@ class Env:
             self._witness = -1
 
 
-def _carry_number(txn: lmdb.Transaction[bytes], meta: lmdb._Database) -> None:
+def _carry_number(txn: Txn, meta: lmdb._Database) -> None:
     txn.put(_COMMIT_KEY, codec.seal(_COMMIT_KEY, _COMMIT.pack(txn.id())), db=meta)
 
 
@@ -199,7 +206,14 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def _open(path: Path, tables: int, readonly: bool) -> lmdb.Environment:
+def open_engine(path: Path, tables: int, *, readonly: bool) -> lmdb.Environment:
+    """LMDB's own environment, not looked into yet: reads no more of the file than the two meta pages.
+
+    Raises:
+        BadConfig: the directory cannot be used, or is open in this process already.
+        Corrupt: the file is not an LMDB environment.
+        StoreFull, StoreFailed: it could not be made.
+    """
     try:
         if not readonly:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -258,7 +272,7 @@ def _is_full(path: Path, number: int) -> bool:
     """
     if number != errno.EIO:
         return number in _NO_ROOM
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
         if limit != resource.RLIM_INFINITY and (path / DATA_FILE).stat().st_size + _PROBE_BYTES > limit:
             return True

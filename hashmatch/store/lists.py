@@ -55,7 +55,7 @@ class ListStep(ListView):
 
         Rows of each hash type come in strictly ascending order of value, since writing at random is ten times slower.
         """
-        for hash_type in rows.keys() - self._codes.keys():
+        for hash_type in sorted(rows.keys() - self._codes.keys()):
             self._add_type(hash_type)
         digest = root_digest()
         for hash_type in sorted(rows, key=self._codes.__getitem__):

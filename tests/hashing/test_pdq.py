@@ -11,6 +11,7 @@ import pdqhash
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from hashmatch.hashing import pdq, variants
 
@@ -37,14 +38,16 @@ def test_is_the_references_bits_and_quality(drawing: ModuleType, draw: str, heig
     pixels: Raster = getattr(drawing, draw)(height * 7919 + width, height, width)
     value, quality = pdq.compute(pixels)
     expected, expected_quality = reference(pixels)
-    assert distance(value, expected) <= 2, "float rounding may move a coefficient over the median, and the median with it"
+    assert distance(value, expected) <= 2, (
+        "float rounding may move a coefficient over the median, and the median with it"
+    )
     assert abs(quality - expected_quality) <= 1
 
 
 def test_is_bit_equal_nearly_always(drawing: ModuleType) -> None:
-    pictures = [drawing.landscape(seed, 60 + 9 * seed, 300 - 2 * seed) for seed in range(60)]
+    pictures = [drawing.landscape(seed, 60 + 9 * seed, 300 - 2 * seed) for seed in range(40)]
     equal = [pdq.compute(p) == reference(p) for p in pictures]
-    assert sum(equal) >= 57
+    assert sum(equal) >= 38
 
 
 def test_takes_rgb_as_the_reference_does(drawing: ModuleType) -> None:
@@ -107,3 +110,34 @@ def test_turned_readings_are_hashes_of_turned_pixels(drawing: ModuleType, height
     values = {value for value, _ in taken.values()}
     assert len(values) == 8
     assert min(distance(a, b) for a in values for b in values if a != b) > 60
+
+
+def reduced(pixels: Raster, by: int) -> Raster:
+    return np.asarray(Image.fromarray(pixels).reduce(by))
+
+
+@pytest.mark.parametrize(("height", "width", "by"), [(1031, 517, 2), (1350, 1080, 4), (770, 1000, 3), (1601, 1500, 5)])
+def test_a_reduced_frame_hashes_as_the_frame_it_stands_for(
+    drawing: ModuleType, height: int, width: int, by: int
+) -> None:
+    pixels = drawing.landscape(height, height, width)
+    (reading,) = variants.readings(
+        reduced(pixels, by), 1, frozenset({"flips"}), full=(height, width), by=by
+    )  # fmt: skip
+    for name, value, quality in pdq.fingerprints(reading):
+        expected, expected_quality = reference(np.ascontiguousarray(TURNED[name](pixels)))
+        assert distance(value, expected) <= 6, name
+        assert quality is not None
+        assert abs(quality - expected_quality) <= 1, name
+
+
+@given(side=st.integers(5, 3000), by=st.integers(1, 16), backwards=st.booleans())
+def test_the_matrix_keeps_a_flat_frame_flat(side: int, by: int, backwards: bool) -> None:
+    blocks = -(-side // by)
+    rows = 0
+    for start, weights in pdq._make_bands(side, by, backwards):
+        assert start >= 0
+        assert start + weights.shape[1] <= blocks
+        assert np.allclose(weights.sum(axis=1), 1, atol=1e-5)
+        rows += len(weights)
+    assert rows == 64

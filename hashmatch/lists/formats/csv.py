@@ -1,4 +1,4 @@
-"""Tables with a header: any columns, of which some are mapped to fields. UTF-8; separated by comma, semicolon, tab or |.
+"""Tables with a header: any columns, some mapped to fields. UTF-8, separated by comma, semicolon, tab or |.
 
 A field is a hash type ("pdq": the column holds that type's values; several such columns give several entries), or one
 of FIELDS. Quoting is RFC 4180's and strict, because a quote that is never closed swallows the rows that follow it.
@@ -34,9 +34,7 @@ class _Columns:
     quality: int
 
 
-def read(
-    lines: Lines, hash_type: str, columns: Mapping[str, str], hash_types: Iterable[str]
-) -> Iterator[Raw | Reject]:
+def read(lines: Lines, hash_type: str, columns: Mapping[str, str], hash_types: Iterable[str]) -> Iterator[Raw | Reject]:
     """The rows of a file below its header.
 
     Args:
@@ -79,9 +77,7 @@ def _raws(row: list[str], mapped: _Columns, line: int, hash_type: str) -> Iterat
         if cells[column]:
             found = True
             of_type = named or cells[mapped.hash_type] or hash_type
-            yield Raw(
-                line, of_type, cells[column], cells[mapped.label], cells[mapped.source_id], cells[mapped.quality]
-            )
+            yield Raw(line, of_type, cells[column], cells[mapped.label], cells[mapped.source_id], cells[mapped.quality])
     if not found:
         yield Reject(line, "no fingerprint in this row")
 
@@ -112,7 +108,10 @@ def _delimiter(header: str, columns: Mapping[str, str], hash_types: Iterable[str
     wanted = {squeeze(name) for name in columns} or {squeeze(name) for name in (*FIELDS, *hash_types)}
 
     def fit(delimiter: str) -> tuple[int, int]:
-        names = next(csv.reader([header], delimiter=delimiter), [])
+        try:
+            names = next(csv.reader([header], delimiter=delimiter), [])
+        except csv.Error:
+            return 0, 0
         return sum(squeeze(name) in wanted for name in names), len(names)
 
     return max(_DELIMITERS, key=fit)

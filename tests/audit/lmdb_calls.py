@@ -56,7 +56,9 @@ def _slots() -> dict[str, int]:
     return found
 
 
-def _put(slots: dict[str, int], names: tuple[str, ...], kind: type[ctypes._CFuncPtr], function: Callable[..., int]) -> None:
+def _put(
+    slots: dict[str, int], names: tuple[str, ...], kind: type[ctypes._CFuncPtr], function: Callable[..., int]
+) -> None:
     callback = kind(function)
     _keep.append(callback)
     for name in names:
@@ -67,7 +69,7 @@ def _put(slots: dict[str, int], names: tuple[str, ...], kind: type[ctypes._CFunc
 def install(before: Callable[[str, int, int, bytes], int], after: Callable[[str, int, int, bytes], None]) -> None:
     """Calls `before(call, fd, offset, data)` for each write and sync, and `after` with the same once it succeeded.
 
-    `call` is "write" or "sync"; a sync has offset 0 and no data. `before` answers 0 to go on, or the errno to fail with.
+    `call` is "write" or "sync"; a sync has offset 0 and no data. `before` answers 0 to go on, or an errno to fail with.
     """
     slots = _slots()
     if not {"writev", "fdatasync"} <= slots.keys() or not {"pwrite", "pwrite64"} & slots.keys():

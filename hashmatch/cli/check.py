@@ -1,0 +1,43 @@
+"""`hashmatch check`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from hashmatch.audit.check import check_state
+from hashmatch.cli import format, options
+from hashmatch.errors import Corrupt
+
+EXAMPLE = """\
+example:
+  hashmatch check
+  hashmatch check --state /backups/hashmatch-monday --json
+
+Exit code 0 where everything is as it was written, 70 where something is not. A server may run meanwhile."""
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "check",
+        parents=[options.common()],
+        help="verify everything in a state directory",
+        description="Read every page and row of lists and ledger, derive again what can be derived, and compare.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    report = check_state(args.state)
+    if args.json:
+        for problem in report.problems:
+            format.emit(dataclasses.asdict(problem))
+        return Corrupt.exit_code if report.problems else 0
+    if report.problems:
+        format.table([dataclasses.astuple(p) for p in report.problems], ("environment", "table", "what"))
+        return Corrupt.exit_code
+    checked = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in report.checked.items() if number)
+    print(f"everything is as it was written: {checked or 'nothing was ever written'}")
+    return 0

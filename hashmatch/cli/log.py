@@ -1,0 +1,134 @@
+"""`hashmatch log`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from contextlib import closing
+from pathlib import Path
+
+from hashmatch.audit import explain
+from hashmatch.audit.export import export, follow, line
+from hashmatch.audit.ledger import Ledger
+from hashmatch.cli import format, options
+from hashmatch.v1.audit_pb2 import Event
+
+FOLLOW_SECONDS = 0.5  # between two looks for new events
+
+EXAMPLE = """\
+example:
+  hashmatch log tail -n 20
+  hashmatch log show v_0199…
+  hashmatch log export events.jsonl --since 1200"""
+
+TAIL_EXAMPLE = """\
+example:
+  hashmatch log tail
+  hashmatch log tail -n 100 --follow
+  hashmatch log tail --json | jq .verdict.finding"""
+
+SHOW_EXAMPLE = """\
+example:
+  hashmatch log show v_0199…
+
+Of each fingerprint only the first two bytes are shown; with --fingerprints they are whole, and sensitive."""
+
+EXPORT_EXAMPLE = """\
+example:
+  hashmatch log export events.jsonl
+  hashmatch log export newer.jsonl --since 1200
+
+One event a line, with whole fingerprints: only the file's owner may read it. It appears complete or not at all."""
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "log",
+        help="read the ledger of verdicts",
+        description="Read the ledger: every verdict that was written down before it was answered.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    steps = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    tail = _verb(steps, "tail", "print the last events", TAIL_EXAMPLE)
+    tail.add_argument("-n", type=_number, default=10, metavar="N", help="how many (default: 10)")
+    tail.add_argument("--follow", action="store_true", help="keep printing new ones until interrupted")
+    tail.set_defaults(run=run_tail)
+
+    show = _verb(steps, "show", "explain one verdict", SHOW_EXAMPLE)
+    show.add_argument("verdict", metavar="VERDICT", help="its id")
+    show.add_argument("--fingerprints", action="store_true", help="show fingerprints whole")
+    show.set_defaults(run=run_show)
+
+    into = _verb(steps, "export", "write events to a file of JSON lines", EXPORT_EXAMPLE)
+    into.add_argument("file", metavar="FILE", type=Path, help="the file to make or replace")
+    into.add_argument("--since", type=_number, default=1, metavar="SEQ", help="the first sequence (default: 1)")
+    into.set_defaults(run=run_export)
+
+
+def _verb(
+    steps: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, example: str
+) -> argparse.ArgumentParser:
+    return steps.add_parser(
+        name,
+        parents=[options.common()],
+        help=summary,
+        description=f"{summary.capitalize()}.",
+        epilog=example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def run_tail(args: argparse.Namespace) -> int:
+    with closing(Ledger(args.state, readonly=True)) as ledger:
+        after = max(0, ledger.last_sequence() - args.n)
+        while True:
+            for event in follow(ledger, after):
+                print(_brief(event, args.json), flush=True)
+                after = event.sequence
+            if not args.follow:
+                return 0
+            time.sleep(FOLLOW_SECONDS)
+
+
+def _brief(event: Event, as_json: bool) -> str:
+    if as_json:
+        return line(explain.without_fingerprints(event))
+    verdict = event.verdict
+    nearest = verdict.matches[0] if verdict.matches else None
+    why = f"{nearest.list} {nearest.hash_type} distance {nearest.distance}" if nearest else ""
+    finding, disposition = explain.finding(verdict.finding), explain.disposition(verdict.disposition)
+    at = verdict.at.ToJsonString()
+    return format.plain(f"{event.sequence:>8}  {at:<27}  {finding:<8}  {disposition:<8}  {verdict.verdict_id}  {why}")
+
+
+def run_show(args: argparse.Namespace) -> int:
+    with closing(Ledger(args.state, readonly=True)) as ledger:
+        event = ledger.verdict(args.verdict)
+    if args.json:
+        print(line(event if args.fingerprints else explain.without_fingerprints(event)))
+        return 0
+    for text in explain.explain(event, fingerprints=args.fingerprints):
+        print(format.plain(text))
+    return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    with closing(Ledger(args.state, readonly=True)) as ledger:
+        last = ledger.last_sequence()
+        with format.progress("exporting", max(0, last - args.since + 1), "events") as bar:
+            number = export(ledger, args.file, since=args.since, progress=lambda _: bar.update())
+    if args.json:
+        print(json.dumps({"file": str(args.file), "events": number}))
+    else:
+        print(f"{number} events in {args.file}")
+    return 0

@@ -1,0 +1,97 @@
+"""Six hundred power cuts: of writes that no sync had made sure of, any may be missing, kept or torn; nothing
+acknowledged is lost. Without syncs the same cuts must show that it is.
+
+The writes and syncs are LMDB's own, watched while a ledger is written (`lmdb_calls.py`). What strace shows of them by
+hand: data pages by pwrite or writev, fdatasync, then 120 bytes of the meta page through a descriptor opened O_DSYNC.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+
+CUTS = 600
+MUTANT_CUTS = 60
+RECORDS = 60
+SECTOR = 512  # bytes that a disk writes whole
+
+
+@pytest.fixture(scope="module")
+def watched(nursery, tmp_path_factory: pytest.TempPathFactory):
+    """Before, witness and happenings of one run with syncs, and of one without."""
+
+    def run(sync: bool):
+        directory = tmp_path_factory.mktemp("watched")
+        assert nursery.run("watch", str(directory / "state"), str(directory / "trace"), RECORDS, sync) == (0, [])
+        return pickle.loads((directory / "trace").read_bytes())  # noqa: S301 - written by the task
+
+    return {sync: run(sync) for sync in (True, False)}
+
+
+def cut(before: bytes, witness: bytes, happened: list, chance: random.Random):
+    """The file, the witness and the acknowledged records after the power went at a random moment."""
+    moment = chance.randrange(len(happened) + 1)
+    disk, unsynced, acknowledged, witnesses = bytearray(before), [], [], [witness]
+    for what, *rest in happened[:moment]:
+        if what == "sync":
+            for offset, data in unsynced:
+                put(disk, offset, data)
+            unsynced = []
+        elif what == "write":
+            offset, data, synced = rest
+            if synced:
+                put(disk, offset, data)
+            else:
+                unsynced.append((offset, data))
+        elif what == "witness":
+            witnesses.append(rest[0])
+        else:
+            acknowledged.append(tuple(rest))
+    if moment < len(happened) and happened[moment][0] == "write":
+        unsynced.append(happened[moment][1:3])  # it was under way
+    kept = chance.choice((0.0, 1.0, chance.random()))
+    for offset, data in unsynced:
+        for at in range(0, len(data), SECTOR):
+            if chance.random() < kept:
+                put(disk, offset + at, data[at : at + SECTOR])
+    return bytes(disk), chance.choice(witnesses), acknowledged
+
+
+def put(disk: bytearray, offset: int, data: bytes) -> None:
+    disk.extend(bytes(max(0, offset + len(data) - len(disk))))
+    disk[offset : offset + len(data)] = data
+
+
+def broken(nursery, directory: Path, trace, cuts: int) -> list[tuple[int, list[str]]]:
+    chance = random.Random(11)
+    found = []
+    (directory / "ledger").mkdir(parents=True)
+    for _ in range(cuts):
+        disk, witness, acknowledged = cut(*trace, chance)
+        (directory / "ledger" / "data.mdb").write_bytes(disk)
+        (directory / "ledger" / "last-commit").write_bytes(witness)
+        (directory / "acknowledged").write_bytes(pickle.dumps(acknowledged))
+        code, lines = nursery.run("verify", str(directory), str(directory / "acknowledged"))
+        if code or any(lines):
+            found.append((code, lines))
+    return found
+
+
+def test_trace_is_whole(watched) -> None:
+    before, _, happened = watched[True]
+    kinds = [what for what, *_ in happened]
+    assert kinds.count("ack") == RECORDS
+    assert kinds.count("sync") > RECORDS / 5
+    assert len(before) < sum(len(h[2]) for h in happened if h[0] == "write")
+    assert not any(h[0] == "sync" or (h[0] == "write" and h[3]) for h in watched[False][2])
+
+
+def test_no_cut_loses_what_was_acknowledged(nursery, watched, tmp_path: Path) -> None:
+    assert broken(nursery, tmp_path, watched[True], CUTS) == []
+
+
+def test_without_syncs_the_same_cuts_lose(nursery, watched, tmp_path: Path) -> None:
+    assert len(broken(nursery, tmp_path, watched[False], MUTANT_CUTS)) > MUTANT_CUTS / 2

@@ -1,0 +1,213 @@
+"""`hashmatch log`, `backup` and `check`, as they are typed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import Parse
+
+from hashmatch.audit.ledger import Ledger
+from hashmatch.cli.main import main
+from hashmatch.v1 import common_pb2
+from hashmatch.v1.audit_pb2 import Event, VerdictRecord
+
+VALUE = bytes(range(32))  # a fingerprint that must not be seen unless asked for
+EVENTS = 12
+
+
+def record(number: int) -> VerdictRecord:
+    made = VerdictRecord(
+        verdict_id=f"v_{number}",
+        request_id=f"request-{number}",
+        question_digest=bytes(32),
+        media_bytes=1234,
+        media_type="image/gif",
+        width=64,
+        height=48,
+        frames=3,
+        finding=common_pb2.FINDING_MATCH,
+        disposition=common_pb2.DISPOSITION_BLOCK,
+        asked_lists=["drawn"],
+    )
+    made.at.FromJsonString("2026-03-01T12:00:00Z")
+    made.subject.content_id = "content-7"
+    made.subject.surface = "avatars\x1b[31m"
+    made.subject.occurred_at.FromJsonString("2026-03-01T11:59:00Z")
+    plain = made.hashed.add(hash_type="pdq", variant="flip", frame_ms=40)
+    plain.fingerprint.value, plain.fingerprint.quality = VALUE, 93
+    made.hashed.add(hash_type="phash", unhashable=common_pb2.UNHASHABLE_REASON_LOW_QUALITY)
+    made.matches.add(
+        list="drawn", entry_id="abcd2345", label="B2", hash_type="pdq", distance=12, threshold=31, variant="flip",
+        frame_ms=40, disposition=common_pb2.DISPOSITION_BLOCK,
+    )  # fmt: skip
+    made.matches.add(list="trial", entry_id="e2", hash_type="md5", disposition=2, shadow=True)
+    made.coverage.revision = 17
+    made.coverage.entries["pdq"] = 1000
+    drawn = made.coverage.lists.add(list="drawn", revision=16, version=4, entries=900)
+    drawn.thresholds["pdq"] = 31
+    made.coverage.lists.add(list="trial", revision=17, version=1, entries=100)
+    made.coverage.versions["pdqhash"] = "0.2.8"
+    made.policies["drawn"].disposition = common_pb2.DISPOSITION_BLOCK
+    made.policies["drawn"].variants.append("flips")
+    made.policies["trial"].shadow = True
+    return made
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    ledger = Ledger(tmp_path / "state")
+    for number in range(1, EVENTS + 1):
+        ledger.append(record(number), log=True, remember=False)
+    ledger.close()
+    return tmp_path / "state"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_tail(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "log", "tail", "-n", 3, "--state", state)
+    lines = out.splitlines()
+    assert code == 0
+    assert [line.split()[0] for line in lines] == ["10", "11", "12"]
+    assert lines[-1].split()[2:] == ["MATCH", "BLOCK", "v_12", "drawn", "pdq", "distance", "12"]
+
+
+@pytest.mark.parametrize(("number", "shown"), [(0, 0), (10, 10), (500, EVENTS)])
+def test_tail_of_any_length(state: Path, capsys: pytest.CaptureFixture[str], number: int, shown: int) -> None:
+    _, out, _ = run(capsys, "log", "tail", "-n", number, "--json", "--state", state)
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [int(e["sequence"]) for e in events] == list(range(EVENTS - shown + 1, EVENTS + 1))
+
+
+@pytest.mark.parametrize("number", ["-1", "many"])
+def test_tail_of_no_length(state: Path, capsys: pytest.CaptureFixture[str], number: str) -> None:
+    with pytest.raises(SystemExit) as e:
+        main(["log", "tail", "-n", number])
+    assert e.value.code == 2
+
+
+def test_tail_follows(state: Path) -> None:
+    command = [sys.executable, "-m", "hashmatch.cli.main", "log", "tail", "-n", "1", "--follow", "--state", str(state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline().split()[0] == str(EVENTS)
+        ledger = Ledger(state)
+        ledger.append(record(EVENTS + 1), log=True, remember=False).result(10)
+        began = time.monotonic()
+        assert following.stdout.readline().split()[0] == str(EVENTS + 1)
+        assert time.monotonic() - began < 5
+        ledger.close()
+        following.terminate()
+
+
+def test_show_explains(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "log", "show", "v_7", "--state", state)
+    assert code == 0
+    for words in (
+        "event        7, written",
+        "finding      MATCH",
+        "disposition  BLOCK",
+        "request      request-7",
+        "content content-7",
+        "image/gif, 1234 bytes, 64×48, 3 frames",
+        "drawn: entry abcd2345 'B2', pdq distance 12 of at most 31, as flip, at 40 ms; the list asks for BLOCK",
+        "trial: entry e2, md5 equal; the list asks for REVIEW in shadow, so it asks for nothing",
+        "pdq: 0001…, quality 93, as flip, at 40 ms",
+        "phash: none, LOW_QUALITY",
+        "searched at revision 17, of the lists asked for: drawn",
+        "pdq: 1000 entries",
+        "drawn: version 4 of revision 16, 900 entries, pdq ≤ 31, asks for BLOCK, variants flips",
+        "pdqhash 0.2.8",
+    ):
+        assert words in out
+    assert "\x1b" not in out
+
+
+def test_fingerprints_are_whole_only_where_asked_for(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = base64.b64encode(VALUE).decode()
+    for words in (["log", "show", "v_7"], ["log", "show", "v_7", "--json"], ["log", "tail"], ["log", "tail", "--json"]):
+        _, out, _ = run(capsys, *words, "--state", state)
+        assert VALUE.hex() not in out
+        assert secret not in out
+    _, out, _ = run(capsys, "log", "show", "v_7", "--fingerprints", "--state", state)
+    assert VALUE.hex() in out
+    _, out, _ = run(capsys, "log", "show", "v_7", "--fingerprints", "--json", "--state", state)
+    assert Parse(out, Event()).verdict == record(7)
+
+
+def test_show_of_nothing(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "log", "show", "v_99", "--state", state)
+    assert (code, out) == (65, "")
+    assert "no verdict of that id" in err
+
+
+def test_export_is_the_ledger(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "events.jsonl"
+    assert run(capsys, "log", "export", file, "--state", state)[:2] == (0, f"{EVENTS} events in {file}\n")
+    events = [Parse(line, Event()) for line in file.read_text().splitlines()]
+    ledger = Ledger(state, readonly=True)
+    assert events == ledger.events()
+    ledger.close()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["events.jsonl", "state"]
+
+
+def test_export_since(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text("old")
+    code, out, _ = run(capsys, "log", "export", file, "--since", 11, "--json", "--state", state)
+    assert (code, json.loads(out)) == (0, {"file": str(file), "events": 2})
+    assert [json.loads(line)["sequence"] for line in file.read_text().splitlines()] == ["11", "12"]
+
+
+def test_export_that_fails_leaves_the_old_file(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "events.jsonl").mkdir()
+    code, _, _ = run(capsys, "log", "export", tmp_path / "events.jsonl", "--state", state)
+    assert code == 74
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["events.jsonl", "state"]
+    assert run(capsys, "log", "export", tmp_path / "nowhere" / "x", "--state", state)[0] == 74
+
+
+def test_backup_and_check(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "copy"
+    code, out, _ = run(capsys, "backup", copy, "--json", "--state", state)
+    assert code == 0
+    assert json.loads(out)["blake2b-256"].keys() == {"ledger/data.mdb"}
+    code, out, _ = run(capsys, "check", "--state", copy)
+    assert (code, out) == (0, f"everything is as it was written: {EVENTS} events, {EVENTS} verdict ids\n")
+    assert run(capsys, "check", "--json", "--state", copy)[:2] == (0, "")
+    assert run(capsys, "backup", copy, "--state", state)[0] == 65
+
+
+def test_check_names_what_is_wrong(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = state / "ledger" / "data.mdb"
+    content = data.read_bytes()
+    at = content.index(VALUE)
+    data.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+    code, out, _ = run(capsys, "check", "--state", state)
+    assert code == 70
+    assert "is damaged" in out
+    code, out, _ = run(capsys, "check", "--json", "--state", state)
+    assert code == 70
+    assert all(json.loads(line).keys() == {"environment", "table", "what"} for line in out.splitlines())
+    assert VALUE.hex()[4:] not in out
+
+
+@pytest.mark.parametrize(
+    "words", [("log", "tail"), ("log", "show", "v"), ("log", "export", "x"), ("check",), ("backup", "y")]
+)
+def test_no_state(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    code, out, err = run(capsys, *words, "--state", tmp_path / "nowhere")
+    assert (code, out) == (78, "")
+    assert "there is no st" in err
+    assert list(tmp_path.iterdir()) == []

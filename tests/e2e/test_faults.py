@@ -1,0 +1,155 @@
+"""Full disks, flipped bits and dying workers, seen from outside the server."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import threading
+import time
+
+import psutil
+import pytest
+from pictures import jpeg, png
+
+from hashmatch import errors
+from hashmatch.client import Finding
+
+DISK_BYTES = 24 << 20
+
+
+def list_picture(deployment, tmp_path, seed=1):
+    (tmp_path / f"{seed}.png").write_bytes(png(seed))
+    lines = deployment.run("hash", "--type", "pdq,sha256", tmp_path / f"{seed}.png")
+    deployment.run("lists", "create", "known")
+    deployment.run("lists", "import", "known", "-", "--activate", given=lines)
+
+
+class SmallDisk:
+    """Fills the disk under a deployment's state and frees it again.
+
+    As root it is a disk of its own, really full. Otherwise it is a limit on the size of the server's files, which
+    LMDB meets in the same place.
+    """
+
+    def __init__(self, deployment) -> None:
+        self.deployment = deployment
+        self.mounted = os.geteuid() == 0
+        deployment.state.mkdir()
+        if self.mounted:
+            command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", deployment.state]
+            subprocess.run(command, check=True)
+
+    def fill(self) -> None:
+        if not self.mounted:
+            size = (self.deployment.state / "ledger" / "data.mdb").stat().st_size
+            resource.prlimit(self.deployment.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            return
+        with (self.deployment.state / "filler").open("wb") as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(bytes(1 << 16))
+                file.flush()
+
+    def free(self) -> None:
+        if self.mounted:
+            (self.deployment.state / "filler").unlink()
+        else:
+            unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            resource.prlimit(self.deployment.process.pid, resource.RLIMIT_FSIZE, unlimited)
+
+    def close(self) -> None:
+        if self.deployment.process is not None:
+            self.deployment.stop(signal.SIGKILL)
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.deployment.state], check=True)
+
+
+@pytest.fixture
+def small_disk(deployment):
+    disk = SmallDisk(deployment)
+    yield disk
+    disk.close()
+
+
+def test_a_full_disk_refuses_matches_and_the_server_recovers_when_there_is_room(deployment, small_disk, tmp_path):
+    list_picture(deployment, tmp_path)
+    deployment.serve("--workers", "1")
+    with deployment.client(timeout=5) as client:
+        first = client.match(png(1), request_id="before")
+        small_disk.fill()
+        with pytest.raises(errors.Unavailable, match="no room"):
+            for number in range(200):  # pages already allocated may take a few more
+                client.match(png(1), request_id=f"full-{number}")
+        assert client.match(png(50)).finding == Finding.FINDING_NO_MATCH  # what needs no disk is still answered
+        small_disk.free()
+        after = client.match(png(1), request_id="after")
+        assert after.finding == Finding.FINDING_MATCH
+        assert client.match(png(1), request_id="before") == first
+    deployment.stop()
+    logged = {e["verdict"]["verdict_id"] for e in deployment.json("log", "tail", "-n", "1000")}
+    assert {first.verdict_id, after.verdict_id} <= logged
+    deployment.run("check")
+
+
+def test_a_worker_that_dies_costs_nothing_but_itself(deployment, tmp_path):
+    list_picture(deployment, tmp_path)
+    deployment.serve("--workers", "2")
+    findings = []
+
+    def ask():
+        with deployment.client() as client:
+            for i in range(60):
+                findings.append(client.match(jpeg(1, 50 + i % 40)).finding)
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    server = psutil.Process(deployment.process.pid)
+    for _ in range(5):
+        time.sleep(0.15)
+        for worker in random.Random(2).sample(server.children(), 1):
+            worker.kill()
+    for thread in asking:
+        thread.join()
+    assert len(findings) == 120
+    unknown = findings.count(Finding.FINDING_UNKNOWN)
+    assert findings.count(Finding.FINDING_MATCH) == 120 - unknown  # never NO_MATCH
+    assert unknown <= 5
+    with deployment.client() as client:
+        assert client.serving()
+
+
+def test_a_damaged_list_is_not_served(deployment, tmp_path):
+    list_picture(deployment, tmp_path)
+    data = deployment.state / "lists" / "data.mdb"
+    stored = bytearray(data.read_bytes())
+    value = next(
+        bytes.fromhex(r["fingerprint"]) for r in deployment.json("hash", "--type", "sha256", tmp_path / "1.png")
+    )
+    places = [i for i in range(len(stored)) if stored.startswith(value, i)]
+    assert places
+    for place in places:
+        stored[place] ^= 1
+    data.write_bytes(stored)
+    assert "damaged" in deployment.run("check", expect=70)
+    with pytest.raises(AssertionError):
+        deployment.serve("--workers", "1")
+
+
+def test_sigterm_finishes_what_is_in_flight_and_exits_0(deployment, tmp_path):
+    list_picture(deployment, tmp_path)
+    deployment.serve("--workers", "1")
+    findings = []
+
+    def ask():
+        with deployment.client() as client:
+            findings.append(client.match(jpeg(1, 90, 4000, 3000)).finding)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(0.08)
+    assert deployment.stop(signal.SIGTERM) == 0
+    asking.join()
+    assert findings == [Finding.FINDING_MATCH]

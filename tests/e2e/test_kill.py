@@ -1,0 +1,83 @@
+"""kill -9 of the server at random moments under load: whatever was acknowledged is in the log, and the state is sound.
+
+HASHMATCH_KILLS sets how often (200 takes about five minutes).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+
+from pictures import png
+
+from hashmatch import errors
+from hashmatch.audit.ledger import Ledger
+from hashmatch.client import Finding, Fingerprint
+
+KILLS = int(os.environ.get("HASHMATCH_KILLS", "25"))
+ASKING = 4  # threads
+
+
+def listed(deployment, tmp_path):
+    """A list that holds picture 1; its PDQ fingerprint."""
+    (tmp_path / "1.png").write_bytes(png(1))
+    [row] = deployment.json("hash", tmp_path / "1.png")
+    deployment.run("lists", "create", "known")
+    deployment.run("lists", "import", "known", "-", "--activate", given=row["fingerprint"])
+    return Fingerprint("pdq", bytes.fromhex(row["fingerprint"]))
+
+
+def test_every_acknowledged_match_survives(deployment, tmp_path):
+    fingerprint = listed(deployment, tmp_path)
+    seeded = random.Random(1)
+    acknowledged: dict[str, str] = {}
+    for kill in range(KILLS):
+        deployment.serve("--workers", "1")
+        stop = threading.Event()
+        asking = [
+            threading.Thread(target=ask, args=(deployment, fingerprint, f"{kill}-{n}", acknowledged, stop))
+            for n in range(ASKING)
+        ]
+        for thread in asking:
+            thread.start()
+        time.sleep(seeded.uniform(0.0, 0.25))
+        deployment.stop(signal.SIGKILL)
+        stop.set()
+        for thread in asking:
+            thread.join()
+    assert len(acknowledged) > KILLS  # the load was real
+    ledger = Ledger(deployment.state, readonly=True)
+    recorded = {}
+    while page := ledger.events(after=len(recorded)):
+        recorded |= {event.sequence: event.verdict for event in page}
+    by_request = {verdict.request_id: verdict.verdict_id for verdict in recorded.values()}
+    ledger.close()
+    assert acknowledged.items() <= by_request.items()
+    assert len(by_request) == len(recorded)  # and none twice
+    deployment.run("check")
+    deployment.serve("--workers", "1")
+    with deployment.client() as client:  # a retry after all those crashes still gets its own verdict
+        for request_id in seeded.sample(sorted(acknowledged), 20):
+            answer = client.match(fingerprints=[fingerprint], request_id=request_id)
+            assert answer.verdict_id == acknowledged[request_id]
+
+
+def ask(deployment, fingerprint, prefix, acknowledged, stop):
+    """Asks until the server is gone, by fingerprint and by media in turn, and keeps what was acknowledged."""
+    with deployment.client(timeout=2) as client:
+        number = 0
+        while not stop.is_set():
+            request_id = f"{prefix}-{number}"
+            try:
+                if number % 4:
+                    answer = client.match(fingerprints=[fingerprint], request_id=request_id)
+                else:
+                    answer = client.match(png(1), request_id=request_id)
+            except errors.HashmatchError:
+                return
+            assert answer.finding == Finding.FINDING_MATCH
+            acknowledged[request_id] = answer.verdict_id
+            number += 1
