@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-
-import PIL
-from PIL import features
 
 from hashmatch import __version__, convert
 from hashmatch.audit.ledger import Ledger
@@ -20,6 +17,7 @@ from hashmatch.index.live import LiveIndex
 from hashmatch.index.recipe import Recipe, load_recipes
 from hashmatch.lists.keeper import EntryIds, ListKeeper
 from hashmatch.media.sandbox import Sandbox
+from hashmatch.media.versions import decoders
 from hashmatch.pipeline import Pipeline
 from hashmatch.store.lists import ListStore
 from hashmatch.types import ListState, Revision, Wanted
@@ -41,14 +39,8 @@ class Service:
     pipeline: Pipeline
 
 
-async def _nobody(_: bool) -> None:
-    """Readiness that nobody asked about."""
-
-
 @asynccontextmanager
-async def running(
-    settings: Settings, on_readiness: Callable[[bool], Awaitable[None]] = _nobody
-) -> AsyncIterator[Service]:
+async def running(settings: Settings) -> AsyncIterator[Service]:
     """The service over `settings.state`, its workers started and its lists being followed.
 
     Raises:
@@ -72,9 +64,8 @@ async def running(
             examine=lambda media: sandbox.examine(media, Wanted(perceptual)),
             poll_seconds=settings.poll_ms / 1000,
             canary_seconds=settings.canary_seconds,
-            on_readiness=on_readiness,
         )
-        running_versions = versions(recipes)
+        running_versions = {"hashmatch": __version__, **decoders(), **{t: REGISTRY[t].version for t in perceptual}}
         pipeline = Pipeline(
             examiner=sandbox,
             serving=follower,
@@ -131,13 +122,3 @@ def list_state(record: ListRecord, version: VersionRecord, recipes: Mapping[str,
         },
         accepts=variants.expand(policy.variants),
     )
-
-
-def versions(recipes: Mapping[str, Recipe]) -> dict[str, str]:
-    """Versions of everything that can move a bit of a fingerprint, by name."""
-    found = {"hashmatch": __version__, "pillow": PIL.__version__}
-    for library in ("libjpeg_turbo", "webp", "libtiff", "zlib", "avif"):
-        version = features.version(library)
-        if version:
-            found[library] = version
-    return found | {t: REGISTRY[t].version for t, recipe in recipes.items() if recipe.enabled and t in REGISTRY}

@@ -32,16 +32,14 @@ class Follower:
         examine: Callable[[bytes], Awaitable[Examination]],
         poll_seconds: float,
         canary_seconds: float,
-        on_readiness: Callable[[bool], Awaitable[None]],
     ) -> None:
         self._live = live
         self._examine = examine
         self._poll_seconds = poll_seconds
         self._canary_seconds = canary_seconds
-        self._on_readiness = on_readiness
         self._moved = asyncio.Condition()
         self._decided = asyncio.Event()  # set once it is known whether verdicts may be given
-        self.reason = "the lists are being loaded"  # why there is nothing to serve; "" while there is
+        self._failure: HashmatchError | None = Unavailable("the lists are being loaded")  # why they may not
 
     def generation(self) -> Generation:
         """The generation to search.
@@ -49,18 +47,24 @@ class Follower:
         Raises:
             Unavailable: with the reason, while none may be served.
         """
-        if self.reason or self._live.generation is None:
-            raise Unavailable(f"not serving: {self.reason}")
+        if self._failure is not None or self._live.generation is None:
+            raise Unavailable(f"not serving: {self._failure}")
         return self._live.generation
 
+    @property
+    def serving(self) -> bool:
+        """Whether verdicts may be given now."""
+        return self._failure is None
+
     async def ready(self) -> None:
-        """Waits until verdicts may be given.
+        """Waits until it is known whether verdicts may be given.
 
         Raises:
-            Unavailable: they may not, with the reason.
+            HashmatchError: they may not; Corrupt where the lists are not what was written.
         """
         await self._decided.wait()
-        self.generation()
+        if self._failure is not None:
+            raise self._failure
 
     async def reach(self, revision: Revision, timeout: float) -> bool:
         """Waits until the generation is at `revision` or later; False when it took longer than `timeout` seconds."""
@@ -83,18 +87,18 @@ class Follower:
                 if time.monotonic() - proven > self._canary_seconds and self._live.generation is not None:
                     await self.prove(self._live.generation, self._live.generation.segments.values())
                     proven = time.monotonic()
-                await self._report("")
+                self._report(None)
             except Corrupt as e:
-                await self._report(str(e))
+                self._report(e)
             except HashmatchError as e:
                 # Overload delays a proof and proves nothing; only before the first proof must nobody be served.
                 trace.warning("could not follow the lists: %s", e)
                 if self._live.generation is None:
-                    await self._report(str(e))
-            except Exception:
+                    self._report(e)
+            except Exception as e:
                 # A follower that died quietly would serve yesterday's lists for ever.
                 trace.exception("unforeseen error while following the lists")
-                await self._report("an internal error while following the lists; see the trace")
+                self._report(HashmatchError(f"{type(e).__name__} while following the lists; see the trace"))
             await asyncio.sleep(self._poll_seconds)
 
     async def refresh(self) -> None:
@@ -126,12 +130,11 @@ class Follower:
                     "run `hashmatch check`, then restart"
                 )
 
-    async def _report(self, reason: str) -> None:
-        if reason != self.reason:
-            self.reason = reason
-            self._decided.set()
-            trace.log(logging.ERROR if reason else logging.INFO, "%s", reason or "serving")
-            await self._on_readiness(not reason)
+    def _report(self, failure: HashmatchError | None) -> None:
+        if str(failure) != str(self._failure):
+            trace.log(logging.ERROR if failure else logging.INFO, "%s", failure or "serving")
+        self._failure = failure
+        self._decided.set()
 
 
 def _same_base(new: Segment, old: Segment | None) -> bool:

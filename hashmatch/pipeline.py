@@ -119,8 +119,12 @@ class Pipeline:
         """What was answered, or is just being answered, to this request id; None too when that failed."""
         if request_id in self._answering:
             return await asyncio.shield(self._answering[request_id])
-        remembered = self._ledger.recall(request_id)
-        return remembered.verdict if remembered else None
+        remembered = self._ledger.remembered(request_id)
+        if remembered is None:
+            return None
+        # It may be queued and not yet synced, where the first caller left before the answer.
+        await asyncio.shield(asyncio.wrap_future(remembered.written))
+        return remembered.record.verdict
 
     async def _judge(self, submission: Submission, timeout: float | None) -> VerdictRecord:
         began = time.monotonic()

@@ -76,8 +76,8 @@ async def _examined(
     settings: Settings, found: Iterable[tuple[str, bytes]], wanted: Wanted
 ) -> AsyncGenerator[tuple[str, Examination], None]:
     async with app.sandboxed(settings) as sandbox:
-        for name, bytes_ in found:
-            yield name, await sandbox.examine(bytes_, wanted)
+        async for name, examination in media.in_order(found, lambda m: sandbox.examine(m, wanted), settings.workers):
+            yield name, examination
 
 
 def _print(name: str, examination: Examination, types: tuple[str, ...], as_json: bool) -> None:

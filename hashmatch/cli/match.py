@@ -96,8 +96,8 @@ async def _answers(
     args: argparse.Namespace, requests: Iterable[tuple[str, match_pb2.MatchRequest]]
 ) -> AsyncGenerator[tuple[str, match_pb2.MatchResponse], None]:
     async with _judge(args) as judge:
-        for name, request in requests:
-            yield name, await judge(request)
+        async for name, answer in media.in_order(requests, judge, args.settings.workers):
+            yield name, answer
 
 
 @asynccontextmanager

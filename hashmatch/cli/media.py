@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from hashmatch.errors import Malformed
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def read(paths: Sequence[str], *, recursive: bool, limit: int) -> Iterator[tuple[str, bytes]]:
@@ -27,6 +33,26 @@ def read(paths: Sequence[str], *, recursive: bool, limit: int) -> Iterator[tuple
         if len(media) > limit:
             raise Malformed(f"{name}: more than {limit} bytes; raise max_media_bytes to judge it")
         yield name, media
+
+
+async def in_order(
+    found: Iterable[tuple[str, T]], work: Callable[[T], Awaitable[R]], width: int
+) -> AsyncGenerator[tuple[str, R], None]:
+    """(name, result) of every item in the order given, `width` of them being worked on at once."""
+    pending: deque[tuple[str, asyncio.Task[R]]] = deque()
+    for name, item in found:
+        pending.append((name, asyncio.create_task(_awaited(work(item)))))
+        if len(pending) > width:
+            name, task = pending.popleft()
+            yield name, await task
+        await asyncio.sleep(0)  # reading the next file blocks: let this one be sent off first
+    while pending:
+        name, task = pending.popleft()
+        yield name, await task
+
+
+async def _awaited(result: Awaitable[R]) -> R:
+    return await result
 
 
 def named(paths: Sequence[str], *, recursive: bool) -> Iterator[tuple[str, Path | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 
 from hashmatch import client
 from hashmatch.audit.ledger import Ledger
@@ -37,9 +38,8 @@ def run(args: argparse.Namespace) -> int:
         with client.Client(args.server) as remote:
             serving = remote.serving()
     revision, lists = _lists(args)
-    ledger = Ledger(args.state, readonly=True)
-    events = ledger.last_sequence()
-    ledger.close()
+    with closing(Ledger(args.state, readonly=True)) as ledger:
+        events = ledger.last_sequence()
     if args.json:
         format.emit({"revision": revision, "lists": lists, "events": events, "serving": serving})
     else:
@@ -51,24 +51,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lists(args: argparse.Namespace) -> tuple[int, list[dict[str, object]]]:
-    store = ListStore(args.state, readonly=True)
-    try:
-        with store.view() as view:
-            rows: list[dict[str, object]] = []
-            for record in view.lists():
-                active = view.version(record.list_number, record.active_version) if record.active_version else None
-                policy = record.policy
-                rows.append(
-                    {
-                        "name": record.name,
-                        "version": record.active_version or None,
-                        "entries": sum(active.entries.values()) if active else 0,
-                        "disposition": ("shadow " if policy.shadow else "") + _disposition(policy.disposition),
-                    }
-                )
-            return view.revision, rows
-    finally:
-        store.close()
+    with closing(ListStore(args.state, readonly=True)) as store, store.view() as view:
+        rows: list[dict[str, object]] = []
+        for record in view.lists():
+            active = view.version(record.list_number, record.active_version) if record.active_version else None
+            policy = record.policy
+            rows.append(
+                {
+                    "name": record.name,
+                    "version": record.active_version or None,
+                    "entries": sum(active.entries.values()) if active else 0,
+                    "disposition": ("shadow " if policy.shadow else "") + _disposition(policy.disposition),
+                }
+            )
+        return view.revision, rows
 
 
 def _disposition(number: common_pb2.Disposition.ValueType) -> str:

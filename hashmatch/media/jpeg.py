@@ -90,9 +90,8 @@ def _header(frame: memoryview, coding: int, *, orientation: int, scan_components
     if not width or not height or len(frame) < 6 + 3 * components:
         raise Undecodable(Reason.UNDECODABLE, "JPEG: a frame header that makes no sense")
     several = coding in _PROGRESSIVE or scan_components < components
-    return Header(
-        width, height, components, orientation, coding, _samples(frame, width, height), several, scan_at
-    )  # fmt: skip
+    samples = _samples(frame, width, height)
+    return Header(width, height, components, orientation, coding, samples, several, scan_at)
 
 
 def check_scans(media: memoryview, header: Header) -> None:
@@ -101,17 +100,15 @@ def check_scans(media: memoryview, header: Header) -> None:
     Raises:
         Undecodable: fewer bits than blocks, or over `limits.MAX_JPEG_SCANS` or `limits.MAX_COEFFICIENT_BYTES`.
     """
+    # Of several scans each is a pass over the picture, and all coefficients are kept until the last. An entropy-coded
+    # FF is always followed by 00, so FF DA is a scan wherever it stands; thumbnails in EXIF are before the first.
+    if header.several_scans and 2 * header.samples > limits.MAX_COEFFICIENT_BYTES:
+        raise Undecodable(Reason.TOO_LARGE, "JPEG: more coefficients than memory allows")
+    if header.several_scans and bytes(media[header.scan_at :]).count(b"\xff\xda") >= limits.MAX_JPEG_SCANS:
+        raise Undecodable(Reason.TOO_LARGE, f"JPEG: over {limits.MAX_JPEG_SCANS} scans")
     # Every block takes a Huffman code at least, and a code a bit (ITU-T T.81 C.2). libjpeg paints what is missing grey.
     if header.coding in _HUFFMAN and header.samples // 64 > 8 * (len(media) - header.scan_at):
         raise Undecodable(Reason.UNDECODABLE, "JPEG: fewer bits than blocks")
-    if not header.several_scans:
-        return
-    # Each scan is a pass over the picture, and all coefficients are kept until the last. An entropy-coded FF is always
-    # followed by 00, so FF DA is a scan wherever it stands; thumbnails in EXIF are before the first.
-    if bytes(media[header.scan_at :]).count(b"\xff\xda") + 1 > limits.MAX_JPEG_SCANS:
-        raise Undecodable(Reason.TOO_LARGE, f"JPEG: over {limits.MAX_JPEG_SCANS} scans")
-    if 2 * header.samples > limits.MAX_COEFFICIENT_BYTES:
-        raise Undecodable(Reason.TOO_LARGE, "JPEG: more coefficients than memory allows")
 
 
 def _samples(frame: memoryview, width: int, height: int) -> int:

@@ -65,8 +65,8 @@ MAX_FRAMES_HASHED = 64
 # Frames that are counted, and so the farthest that a sample reaches.
 MAX_FRAMES_COUNTED = 10_000
 
-# Pixels decoded for one animation, over all its frames: one to two seconds of GIF or WebP. It is a count and not a clock
-# so that the same bytes give the same sample on every machine.
+# Pixels decoded for one animation, over all its frames: one to two seconds of GIF or WebP. A count and not a clock, so
+# that the same bytes give the same sample on every machine.
 MAX_ANIMATION_PIXELS = 200_000_000
 
 # Seconds after which an animation ends with the frames it has: the last resort where a machine is slower than that.

@@ -99,7 +99,8 @@ def _assembled(picture: Image.Image, by: int, convert: Callable[[Image.Image], I
     height = picture.im.size[1]
     out: NDArray[np.uint8] | None = None
     for top, band in _bands(picture, by):
-        part = np.asarray(convert(band).reduce(by))
+        converted = convert(band)
+        part = np.asarray(converted.reduce(by) if by > 1 else converted)
         if out is None:
             if len(part) == -(-height // by):
                 return part

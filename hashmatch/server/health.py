@@ -18,9 +18,13 @@ class Health:
 
     def __init__(self) -> None:
         self.servicer = health.aio.HealthServicer()
+        self._told: bool | None = None
 
     async def report(self, ready: bool) -> None:
-        """Tells every watcher whether verdicts may be given."""
+        """Tells every watcher whether verdicts may be given, where that is news."""
+        if ready == self._told:
+            return
+        self._told = ready
         status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in SERVICES:
             await self.servicer.set(name, status)

@@ -24,6 +24,7 @@ from hashmatch.v1 import lists_pb2_grpc, match_pb2_grpc
 
 MESSAGE_SLACK = 1 << 20  # bytes of a message beside its media: ids, attributes, fingerprints
 MIN_PING_INTERVAL_MS = 5 * 60 * 1000  # gRPC's own default: more frequent pings are refused after two strikes
+HEALTH_SECONDS = 0.1  # how often health is brought to what is true
 IDLE_MS = 30 * 60 * 1000  # a connection without calls is closed
 
 trace = logging.getLogger(__name__)
@@ -42,15 +43,8 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     health = Health()
-    ready = asyncio.Event()
-
-    async def on_readiness(serving: bool) -> None:
-        await health.report(serving and not stopping.is_set())
-        if serving:
-            ready.set()
-
     await health.report(False)
-    async with app.running(settings, on_readiness) as service:
+    async with app.running(settings) as service:
         server = grpc.aio.server(
             interceptors=[ErrorInterceptor()],
             options=[
@@ -72,20 +66,34 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             raise BadConfig(f"cannot listen on {settings.listen}: {e}") from e
         await server.start()
         address = f"{settings.listen.rpartition(':')[0]}:{port}"
-        told = asyncio.create_task(_announce(ready, service, address, announce))
-        await stopping.wait()
-        told.cancel()
+        telling = asyncio.create_task(_tell(service, health, address, announce))
+        await asyncio.wait((telling, asyncio.create_task(stopping.wait())), return_when=asyncio.FIRST_COMPLETED)
+        telling.cancel()
         trace.info("stopping")
         await health.report(False)
         await server.stop(settings.drain_seconds)
+        if not stopping.is_set():
+            telling.result()  # raises what made it impossible to serve
 
 
-async def _announce(ready: asyncio.Event, service: app.Service, address: str, announce: Callable[[str], None]) -> None:
-    await ready.wait()
+async def _tell(service: app.Service, health: Health, address: str, announce: Callable[[str], None]) -> None:
+    """Announces that verdicts may be given, and from then on keeps health at what is true.
+
+    Raises:
+        HashmatchError: why verdicts may not be given from the start.
+    """
+    await service.follower.ready()
+    announce(_announcement(service, address))
+    while True:
+        await health.report(service.follower.serving and service.ledger.healthy)
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
+def _announcement(service: app.Service, address: str) -> str:
     generation = service.follower.generation()
     entries = sum(sum(s.state.entries.values()) for s in generation.segments.values())
     walls = ", ".join(service.sandbox.walls) or "no walls"
-    announce(
+    return (
         f"SERVING on {address}: {len(generation.segments)} active lists, {entries} entries, revision "
         f"{generation.revision}, {service.settings.workers} workers behind {walls}"
     )

@@ -83,8 +83,8 @@ class ListStep(ListView):
                 digest.update(b"".join(part for row in sealed for part in row))
 
     def finish(self, record: ListRecord, change: ChangeRecord) -> Revision:
-        """Ends the step: stores the list as it is now with the change that led there, and returns the new revision."""
-        revision = self.revision + 1
+        """Stores the list as it is now with the change that led there, and returns the new revision: a step's end."""
+        self.revision = revision = Revision(self.revision + 1)
         record.revision = revision
         if change.HasField("created"):
             change.created.revision = revision
@@ -95,7 +95,8 @@ class ListStep(ListView):
         self._put("changes", REVISION.pack(revision), change.SerializeToString())
         self._totals = self._totals._replace(revision=revision)
         self._put("totals", TOTALS_KEY, self._totals.pack())
-        return Revision(revision)
+        self.__dict__.pop("_lists", None)  # what was read before is no longer so
+        return revision
 
 
 class ListStore:

@@ -50,7 +50,7 @@ class Deployment:
             stderr=self.trace,
             text=True,
         )
-        line = self.process.stdout.readline()
+        line = self.process.stdout.readline()  # empty where the server gave up
         assert line.startswith("SERVING on "), (line, Path(self.trace.name).read_text())
         self.address = line.split()[2].rstrip(":")
 

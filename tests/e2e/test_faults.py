@@ -141,15 +141,19 @@ def test_a_damaged_list_is_not_served(deployment, tmp_path):
 def test_sigterm_finishes_what_is_in_flight_and_exits_0(deployment, tmp_path):
     list_picture(deployment, tmp_path)
     deployment.serve("--workers", "1")
+    media = jpeg(1, 95, 6000, 4500)
     findings = []
 
     def ask():
-        with deployment.client() as client:
-            findings.append(client.match(jpeg(1, 90, 4000, 3000)).finding)
+        with deployment.client(timeout=30) as client:
+            findings.append(client.match(media).finding)
 
     asking = threading.Thread(target=ask)
+    server = psutil.Process(deployment.process.pid)
+    before = server.memory_info().rss
     asking.start()
-    time.sleep(0.08)
+    while server.memory_info().rss < before + len(media) // 2:  # the media is arriving
+        time.sleep(0.001)
     assert deployment.stop(signal.SIGTERM) == 0
     asking.join()
     assert findings == [Finding.FINDING_MATCH]

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hashmatch.errors import BadConfig
@@ -142,6 +143,11 @@ def _fork() -> None:
         os._exit(0)
 
 
+def _in_thread(act: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(act).result()
+
+
 def _call(number: int, *arguments: int) -> None:
     if _libc.syscall(number, *map(ctypes.c_long, arguments)) < 0:
         raise OSError(ctypes.get_errno(), "refused")
@@ -172,7 +178,9 @@ PROBES: dict[str, Callable[[str], object]] = {
     "duplicate": lambda _: os.dup(2),
     "exec": lambda path: os.execv(path, [path]),  # noqa: S606 - the point
     "fork": lambda _: _fork(),
-    "thread": lambda _: threading.Thread(target=int).start(),
+    "threadread": lambda path: _in_thread(lambda: Path(path).read_bytes()),
+    "threadfork": lambda _: _in_thread(_fork),
+    "namespacethread": lambda _: _call(56, 0x0001_0900 | 0x1000_0000, 0, 0, 0, 0),
     "signal": lambda _: os.kill(os.getppid(), 0),
     "signalgroup": lambda _: os.kill(0, 0),
     "ptrace": lambda _: _call(101, 16, os.getppid(), 0, 0),

@@ -86,10 +86,9 @@ def test_pages_of_different_sizes_and_turns(drawing):
 
 def test_thousands_of_frames_end_in_time(hostile_corpus):
     for name, media, _ in hostile_corpus:
-        if " frames" in name:
+        if "5000 frames" in name:
             started = time.monotonic()
             decoded, frames = opened(media)
             assert time.monotonic() - started < limits.FRAME_SECONDS + 1.5
             assert 0 < len(frames) <= limits.MAX_FRAMES_HASHED
-            if "5000" in name:
-                assert decoded.frames == 5000
+            assert decoded.frames == 5000

@@ -66,10 +66,10 @@ def test_progressive_within_the_limit_fits(drawing):
 
 
 def test_memory_that_runs_out_is_too_large(drawing):
-    large = drawing.picture(200, 160).resize((6000, 5000), drawing.Image.Resampling.NEAREST)
+    large = drawing.picture(200, 160).resize((4000, 3000), drawing.Image.Resampling.NEAREST)
     for kind in ("PNG", "BMP", "TIFF"):
         media = drawing.written(large, kind) if kind != "BMP" else drawing.written(large.quantize(9), kind)
-        assert told(media, colour=True, full_size=True, allowed=40 << 20) == "too_large"
+        assert told(media, colour=True, full_size=True, allowed=10 << 20) == "too_large"
 
 
 def test_the_corpus_fits(hostile_corpus):

@@ -25,7 +25,7 @@ from hashmatch.media.sandbox import Sandbox
 from hashmatch.types import Wanted
 
 LINUX_WALLS = [
-    "one thread", "address space", "cpu", "no processes", "no core", "dies with its parent", "not dumpable",
+    "one thread", "address space", "cpu", "no core", "dies with its parent", "not dumpable",
     "no capabilities", "no new privileges", "no files", "seccomp",
 ]  # fmt: skip
 
@@ -72,6 +72,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         written = shared / f"hashmatch-test-{os.getpid()}"
         yield {
             "read": "/etc/hostname",
+            "threadread": "/etc/hostname",
             "write": str(written),
             "stat": "/etc/hostname",
             "list": "/etc",
@@ -109,8 +110,8 @@ def test_every_act_is_refused(user: str, targets: dict[str, str], faulty: Any) -
 def test_the_acts_succeed_without_walls(targets: dict[str, str]) -> None:
     """Else the test above would prove nothing."""
     names = [
-        "read", "state", "write", "stat", "list", "tcp", "udp", "unix", "pair", "duplicate", "fork", "thread", "signal",
-        "signalgroup", "code", "chdir",
+        "read", "state", "write", "stat", "list", "tcp", "udp", "unix", "pair", "duplicate", "fork", "threadread",
+        "threadfork", "signal", "signalgroup", "code", "chdir",
     ]  # fmt: skip
     found = run(acts_of(targets, names), prefix=[], settings=None, lacking=[])
     assert dict(zip(names, found["answers"], strict=True)) == dict.fromkeys(names, "allowed")

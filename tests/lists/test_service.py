@@ -1,0 +1,177 @@
+"""ListService over a real connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from hashmatch.lists.keeper import ListKeeper
+from hashmatch.server.errors import ErrorInterceptor
+from hashmatch.server.lists import ListServicer
+from hashmatch.v1 import common_pb2, lists_pb2, lists_pb2_grpc
+
+Talk = Callable[[Callable[[Any], Awaitable[Any]]], Any]
+
+
+@pytest.fixture
+def talk(keeper: ListKeeper) -> Talk:
+    """Runs a conversation with a served ListService."""
+
+    async def converse(conversation: Callable[[Any], Awaitable[Any]]) -> Any:
+        server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+        lists_pb2_grpc.add_ListServiceServicer_to_server(ListServicer(keeper), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                return await conversation(lists_pb2_grpc.ListServiceStub(channel))
+        finally:
+            await server.stop(None)
+
+    return lambda conversation: asyncio.run(converse(conversation))
+
+
+def parts(header: lists_pb2.ImportHeader, chunks: Iterable[bytes]) -> list[lists_pb2.ImportListRequest]:
+    return [
+        lists_pb2.ImportListRequest(header=header),
+        *(lists_pb2.ImportListRequest(chunk=chunk) for chunk in chunks),
+    ]
+
+
+def header(**more: Any) -> lists_pb2.ImportHeader:
+    return lists_pb2.ImportHeader(name="ours", format=lists_pb2.IMPORT_FORMAT_HEX, **more)
+
+
+def test_the_way_of_a_list(talk: Talk, fingerprint, hex_file) -> None:
+    entries = [fingerprint(i, "md5") for i in range(10_000)]
+    text = hex_file(entries)
+
+    async def conversation(stub: Any) -> None:
+        policy = lists_pb2.Policy(thresholds={"pdq": 20}, disposition=common_pb2.DISPOSITION_BLOCK)
+        made = await stub.CreateList(lists_pb2.CreateListRequest(name="ours", operator="op", policy=policy))
+        assert (made.list.policy, made.list.revision) == (policy, 1)
+        chunks = [text[i : i + 65_537] for i in range(0, len(text), 65_537)]
+        done = await stub.ImportList(iter(parts(header(origin="a.hex"), chunks)))
+        assert (done.version, done.accepted, done.diff.added, done.activated) == (1, 10_000, 10_000, False)
+        staged = await stub.DiffList(lists_pb2.DiffListRequest(name="ours"))
+        assert (staged.from_version, staged.to_version, staged.diff.added) == (0, 1, 10_000)
+        active = await stub.ActivateList(lists_pb2.ActivateListRequest(name="ours", reason="checked"))
+        assert active.list.active_version == 1
+        assert active.list.versions[0].created_by == "anonymous"
+        one = fingerprint(77_777)
+        wire = common_pb2.Fingerprint(hash_type="pdq", value=one.value)
+        added = await stub.AddEntry(lists_pb2.AddEntryRequest(name="ours", fingerprint=wire, label="L", reason="r"))
+        found = await stub.LookUpEntry(lists_pb2.LookUpEntryRequest(fingerprint=wire))
+        assert [(e.list, e.entry) for e in found.entries] == [("ours", added.entry)]
+        which = lists_pb2.RemoveEntryRequest(name="ours", entry_id=added.entry.entry_id, reason="r")
+        assert (await stub.RemoveEntry(which)).revision == added.revision + 1
+        which = lists_pb2.RemoveEntryRequest(name="ours", reason="r")
+        which.fingerprint.CopyFrom(common_pb2.Fingerprint(hash_type="md5", value=entries[5].value))
+        await stub.RemoveEntry(which)
+        back = await stub.RollBackList(lists_pb2.RollBackListRequest(name="ours", version=1))
+        assert back.list.active_version == 1
+        changed = await stub.SetPolicy(lists_pb2.SetPolicyRequest(name="ours", policy=lists_pb2.Policy(shadow=True)))
+        assert changed.list.policy.shadow
+        assert (await stub.GetList(lists_pb2.GetListRequest(name="ours"))).list == changed.list
+        everything = await stub.ListLists(lists_pb2.ListListsRequest())
+        assert (list(everything.lists), everything.revision) == ([changed.list], changed.list.revision)
+        pages = [page async for page in stub.ExportList(lists_pb2.ExportListRequest(name="ours"))]
+        assert {e.fingerprint.value for page in pages for e in page.entries} == {f.value for f in entries}
+        assert all(page.ByteSize() < 1 << 20 for page in pages)
+
+    talk(conversation)
+
+
+@pytest.mark.parametrize(
+    ("requests", "field"),
+    [
+        ([], "header"),
+        ([lists_pb2.ImportListRequest(chunk=b"00")], "header"),
+        ([lists_pb2.ImportListRequest()], "header"),
+        (parts(header(), [b"00"]) * 2, "header"),
+        (parts(header(hash_type="md6"), [b"00"]), "hash_type"),
+        (parts(lists_pb2.ImportHeader(name="ours"), [b"00"]), "format"),
+    ],
+)
+def test_imports_that_are_refused(talk: Talk, ours: object, requests: list[Any], field: str) -> None:
+    assert refused(talk, lambda stub: stub.ImportList(iter(requests))) == ("INVALID_ARGUMENT", field)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "expected"),
+    [
+        ("CreateList", lists_pb2.CreateListRequest(name="A"), ("INVALID_ARGUMENT", "name")),
+        ("CreateList", lists_pb2.CreateListRequest(name="ours"), ("ALREADY_EXISTS", "")),
+        ("GetList", lists_pb2.GetListRequest(name="x" * 1_000_000), ("NOT_FOUND", "")),
+        ("GetList", lists_pb2.GetListRequest.FromString(b"\x7a\x01x"), ("INVALID_ARGUMENT", "request")),
+        ("SetPolicy", lists_pb2.SetPolicyRequest(name="ours"), ("INVALID_ARGUMENT", "policy")),
+        ("ActivateList", lists_pb2.ActivateListRequest(name="ours"), ("FAILED_PRECONDITION", "")),
+        ("ActivateList", lists_pb2.ActivateListRequest(name="ours", version=7), ("NOT_FOUND", "")),
+        ("RollBackList", lists_pb2.RollBackListRequest(name="ours"), ("FAILED_PRECONDITION", "")),
+        ("AddEntry", lists_pb2.AddEntryRequest(name="ours"), ("INVALID_ARGUMENT", "fingerprint.hash_type")),
+        ("RemoveEntry", lists_pb2.RemoveEntryRequest(name="ours"), ("INVALID_ARGUMENT", "which")),
+        ("LookUpEntry", lists_pb2.LookUpEntryRequest(), ("INVALID_ARGUMENT", "fingerprint.hash_type")),
+        ("DiffList", lists_pb2.DiffListRequest(name="ours", to_version=4_000_000_000), ("NOT_FOUND", "")),
+    ],
+)
+def test_requests_that_are_refused(talk: Talk, ours: object, method: str, request_: Any, expected: tuple) -> None:
+    assert refused(talk, lambda stub: getattr(stub, method)(request_)) == expected
+
+
+def test_an_export_that_is_refused(talk: Talk, ours: object) -> None:
+    async def conversation(stub: Any) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            async for _ in stub.ExportList(lists_pb2.ExportListRequest(name="ours")):
+                pass
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+    talk(conversation)
+
+
+def test_an_import_whose_sender_leaves_changes_nothing(
+    talk: Talk, ours: object, keeper: ListKeeper, store, hex_file, fingerprint
+) -> None:
+    mark = store.mark()
+
+    async def conversation(stub: Any) -> None:
+        sent = asyncio.Event()
+
+        async def requests() -> AsyncIterator[lists_pb2.ImportListRequest]:
+            for part in parts(header(activate=True), [hex_file([fingerprint(1)])]):
+                yield part
+            sent.set()
+            await asyncio.Event().wait()
+
+        call = stub.ImportList(requests())
+        await sent.wait()
+        await asyncio.sleep(0.1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        # Others are served meanwhile and afterwards.
+        assert (await stub.ListLists(lists_pb2.ListListsRequest())).lists[0].active_version == 0
+
+    talk(conversation)
+    assert store.mark() == mark
+
+
+def refused(talk: Talk, call: Callable[[Any], Awaitable[Any]]) -> tuple[str, str]:
+    """The status of a call, and the field that its details name."""
+
+    async def conversation(stub: Any) -> tuple[str, str]:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call(stub)
+        field = ""
+        for detail in rpc_status.from_call(error.value).details:
+            violations = error_details_pb2.BadRequest()
+            if detail.Unpack(violations):
+                field = violations.field_violations[0].field
+        return error.value.code().name, field
+
+    return talk(conversation)
