@@ -31,7 +31,7 @@ import numpy as np
 import pdqhash
 import pillow_heif
 from measured import Report, interleaved, versions
-from mix import MIX, Raster, grainy
+from mix import MIX, Raster, grainy, landscape
 from PIL import Image
 
 from hashmatch import examine
@@ -69,21 +69,6 @@ def photograph(name: str, width: int, height: int, seed: int) -> Raster:
     original = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
     scaled = np.asarray(original.resize((width, height), Image.Resampling.LANCZOS))
     return grainy(scaled.astype(np.float32), seed, 3.5)
-
-
-def landscape(width: int, height: int, seed: int) -> Raster:
-    """Amplitude that falls with frequency as in photographs, in colour, with sensor grain: (H, W, 3)."""
-    random = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]).astype(np.float32)
-    frequency[0, 0] = np.inf
-    planes = []
-    for _ in range(3):
-        spectrum = np.fft.rfft2(random.standard_normal((height, width), np.float32)) / frequency**1.7
-        field = np.fft.irfft2(spectrum, s=(height, width))
-        planes.append(field / field.std())
-    shared = planes[0]
-    stacked = np.stack([128 + 45 * (shared + 0.3 * plane) for plane in planes], axis=-1)
-    return grainy(stacked, seed, 3.5)
 
 
 def encoded(raster: Raster, kind: str, **options: Any) -> bytes:

@@ -21,11 +21,11 @@ def landscape(width: int, height: int, seed: int) -> Raster:
     frequency[0, 0] = np.inf
     planes = []
     for _ in range(3):
-        spectrum = np.fft.rfft2(random.standard_normal((height, width), np.float32)) / frequency**1.3
+        spectrum = np.fft.rfft2(random.standard_normal((height, width), np.float32)) / frequency**1.7
         field = np.fft.irfft2(spectrum, s=(height, width))
         planes.append(field / field.std())
     stacked = np.stack([128 + 45 * (planes[0] + 0.3 * plane) for plane in planes], axis=-1)
-    return grainy(stacked, seed, 7.0)
+    return grainy(stacked, seed, 3.5)
 
 
 def grainy(picture: npt.NDArray[np.floating], seed: int, strength: float) -> Raster:

@@ -65,7 +65,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             poll_seconds=settings.poll_ms / 1000,
             canary_seconds=settings.canary_seconds,
         )
-        running_versions = {"hashmatch": __version__, **decoders(), **{t: REGISTRY[t].version for t in perceptual}}
+        hashers = {t: REGISTRY[t].version for t in perceptual if t in REGISTRY}
+        running_versions = {"hashmatch": __version__, **decoders(), **hashers}
         pipeline = Pipeline(
             examiner=sandbox,
             serving=follower,

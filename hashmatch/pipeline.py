@@ -13,11 +13,13 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from hashmatch import clock, convert, verdict
 from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import Conflict, DeadlinePassed, Overloaded, Unavailable
+from hashmatch.hashing.registry import REGISTRY
 from hashmatch.index.generation import Generation, Segment
 from hashmatch.index.recipe import Recipe
 from hashmatch.types import (
@@ -72,6 +74,10 @@ class Pipeline:
         self._serving = serving
         self._ledger = ledger
         self._recipes = recipes
+        # A type that only callers can compute is looked up where they give it, and not missed where they do not.
+        self._perceptual = tuple(
+            t for t, recipe in recipes.items() if recipe.enabled and t in REGISTRY and not REGISTRY[t].exact
+        )
         self._versions = versions
         self._byte_limit = in_flight_bytes
         self._bytes = 0  # media of submissions not yet answered
@@ -150,26 +156,31 @@ class Pipeline:
 
     async def _examine(self, submission: Submission, wanted: Wanted, timeout: float | None) -> Examination:
         if submission.media is None:
-            return self._given(submission.fingerprints)
+            return self._usable(Examination(hashed=submission.fingerprints))
         if timeout is not None and timeout <= 0:
             raise DeadlinePassed
-        return await self._examiner.examine(submission.media, wanted, timeout=timeout)
+        return self._usable(await self._examiner.examine(submission.media, wanted, timeout=timeout))
 
-    def _given(self, fingerprints: tuple[Hashed, ...]) -> Examination:
-        """Fingerprints that the caller made, held to the same quality as ours."""
-        usable, low = [], {}
-        for hashed in fingerprints:
-            minimum = self._recipes[hashed.fingerprint.hash_type].min_quality
-            if minimum is not None and hashed.quality is not None and hashed.quality < minimum:
-                low[hashed.fingerprint.hash_type] = Unhashable(hashed.fingerprint.hash_type, Reason.LOW_QUALITY)
-            else:
-                usable.append(hashed)
-        return Examination(hashed=tuple(usable), unhashable=tuple(low.values()))
+    def _usable(self, examination: Examination) -> Examination:
+        """The examination without fingerprints below their recipe's quality, each of whose types is marked for it."""
+        low = [h for h in examination.hashed if self._is_low(h)]
+        if not low:
+            return examination
+        absent = {u.hash_type for u in examination.unhashable}
+        marked = dict.fromkeys(h.fingerprint.hash_type for h in low if h.fingerprint.hash_type not in absent)
+        return replace(
+            examination,
+            hashed=tuple(h for h in examination.hashed if not self._is_low(h)),
+            unhashable=(*examination.unhashable, *(Unhashable(t, Reason.LOW_QUALITY) for t in marked)),
+        )
+
+    def _is_low(self, hashed: Hashed) -> bool:
+        minimum = self._recipes[hashed.fingerprint.hash_type].min_quality
+        return minimum is not None and hashed.quality is not None and hashed.quality < minimum
 
     def wanted(self, scope: tuple[Segment, ...]) -> Wanted:
         """What the lists in scope need a submission to be hashed into."""
-        perceptual = tuple(t for t, recipe in self._recipes.items() if recipe.enabled and recipe.distance == "hamming")
-        return Wanted(perceptual, frozenset().union(*(segment.state.policy.variants for segment in scope)))
+        return Wanted(self._perceptual, frozenset().union(*(segment.state.policy.variants for segment in scope)))
 
     def coverage(self, generation: Generation, scope: tuple[Segment, ...]) -> Coverage:
         """What a search of `scope` covers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from hashmatch.types import (
@@ -95,11 +96,5 @@ def _uncovered(examination: Examination) -> Examination:
     uncovered = dict.fromkeys(
         h.fingerprint.hash_type for h in examination.hashed if h.fingerprint.hash_type not in absent
     )
-    return Examination(
-        media_type=examination.media_type,
-        width=examination.width,
-        height=examination.height,
-        frames=examination.frames,
-        hashed=examination.hashed,
-        unhashable=(*examination.unhashable, *(Unhashable(t, Reason.NOT_COVERED) for t in uncovered)),
-    )
+    not_covered = (Unhashable(t, Reason.NOT_COVERED) for t in uncovered)
+    return replace(examination, unhashable=(*examination.unhashable, *not_covered))

@@ -36,9 +36,7 @@ START_SECONDS = 30.0  # for a worker to get ready; ten times what a loaded machi
 STARTS_AT_ONCE = 2  # so that replacing workers leaves the processor to those that work
 START_ATTEMPTS = 3  # that fail in a row with no worker left, before callers are told
 RETRY_SECONDS = 0.2, 5.0  # pause after a failed start: the first, doubled up to the last
-LEAVING_SECONDS = (
-    0.05  # for a submission whose caller has left: most end by themselves, which is cheaper than a new worker
-)
+LEAVING_SECONDS = 0.05  # for a submission whose caller has left: most end by then, which is cheaper than a new worker
 READ_BYTES = 1 << 16
 DIAGNOSTIC_BYTES = 4 << 10  # kept of the end of what a worker wrote to stderr
 
@@ -98,12 +96,17 @@ class _Worker:
         self._told = b""
         path = [entry for entry in sys.path if os.path.isabs(entry)]
         with theirs, contextlib.closing(os.fdopen(stderr, "wb")):
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", *(["-B"] if sys.dont_write_bytecode else []), "-c", _BOOT,
-                 replace(settings, socket=theirs.fileno()).to_json(), json.dumps(path)],
-                env=_ENVIRONMENT, cwd="/", pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-            )  # fmt: skip
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-I", *(["-B"] if sys.dont_write_bytecode else []), "-c", _BOOT,
+                     replace(settings, socket=theirs.fileno()).to_json(), json.dumps(path)],
+                    env=_ENVIRONMENT, cwd="/", pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
+                )  # fmt: skip
+            except OSError:
+                self._socket.close()
+                self._stderr.close()
+                raise
         self._socket.setblocking(False)
         self._received = bytearray()
         self._news = asyncio.Event()
@@ -124,7 +127,9 @@ class _Worker:
             data = b""
         if data and self._asked and len(self._received) <= 2 * protocol.MAX_ANSWER_BYTES:
             self._received += data
-        else:  # it hung up, or speaks unasked
+        else:
+            if data:  # it speaks unasked, or without end
+                self.kill(Reason.UNDECODABLE)
             self._loop.remove_reader(self._socket)
             self.ended = True
             self._on_end(self)
@@ -319,6 +324,7 @@ class Sandbox:
                 raise BadConfig(str(e)) from e
             raise
         self._open = True
+        self._refill()  # one may have died since it was ready
 
     async def close(self) -> None:
         """Ends every worker and waits until nothing of them is left. Submissions at work get Unavailable."""
@@ -447,9 +453,8 @@ class Sandbox:
 
     def _release(self, worker: _Worker, *, keep: bool) -> None:
         self._busy -= 1
-        worn = worker.submissions >= self._submissions_per_worker and bool(
-            self._idle
-        )  # only when another can take over
+        another = bool(self._idle)  # can take over at once
+        worn = worker.submissions >= self._submissions_per_worker and another
         if keep and not worn and not worker.ended:
             self._idle.append(worker)
         else:
@@ -479,6 +484,9 @@ class Sandbox:
     def _lose(self, worker: _Worker) -> None:
         self._all.discard(worker)
         self._spawn(worker.remove())
+        self._refill()
+
+    def _refill(self) -> None:
         while self._open and len(self._starts) < STARTS_AT_ONCE and self._missing() > 0:
             start = asyncio.create_task(self._replace())
             self._starts.add(start)

@@ -17,6 +17,8 @@ from hashmatch.types import Fingerprint
 from hashmatch.v1 import common_pb2, lists_pb2, lists_pb2_grpc
 
 MAX_IMPORT_BYTES = 8 << 30  # 100 M lines of the longest usual kind
+READ_BYTES = 1 << 20  # of an import handed to the parser at once
+LEAVING_SECONDS = 0.1  # between the end of a stream and the word that its sender was gone; both are in one queue
 EXPORT_PAGE = 4096  # entries per message: about 600 KB, well below gRPC's 4 MB
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -63,9 +65,12 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             raise Malformed("the header comes first", field="header")
         convert.refuse_unknown_fields(first)
         chunks = _Chunks(requests, asyncio.get_running_loop())
-        return await asyncio.to_thread(
-            self._lists.stage, first.header, io.BufferedReader(chunks, 1 << 20), by=_caller(context)
-        )
+        file = io.BufferedReader(chunks, READ_BYTES)
+        try:
+            return await asyncio.to_thread(self._lists.stage, first.header, file, by=_caller(context))
+        except asyncio.CancelledError:
+            chunks.abandoned = True
+            raise
 
     async def DiffList(self, request: lists_pb2.DiffListRequest, context: Context) -> lists_pb2.DiffListResponse:
         convert.refuse_unknown_fields(request)
@@ -152,6 +157,7 @@ class _Chunks(io.RawIOBase):
         self._requests, self._loop = requests, loop
         self._rest = memoryview(b"")
         self._bytes = 0
+        self.abandoned = False  # the caller has left; set by the event loop, read there too
 
     def readable(self) -> bool:
         return True
@@ -174,4 +180,10 @@ class _Chunks(io.RawIOBase):
         return taken
 
     async def _next(self) -> lists_pb2.ImportListRequest | None:
-        return await anext(self._requests, None)
+        part = await anext(self._requests, None)
+        if part is None:
+            # A caller who leaves ends the stream like one who has sent everything; that he left is told beside it.
+            await asyncio.sleep(LEAVING_SECONDS)
+        if self.abandoned:
+            raise Malformed("the upload was broken off", field="chunk")
+        return part

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import stat
 import subprocess
 import sys
@@ -163,6 +164,19 @@ def test_help_has_an_example_that_parses(verb: str, capsys: pytest.CaptureFixtur
     plain = [word for i, part in enumerate(words) for word in ([part] if i % 2 else part.split())]
     assert plain[:2] == ["lists", verb]
     assert parser().parse_args(plain).run
+
+
+def test_the_guide_can_be_followed_literally(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "lists.md").read_text("utf-8")
+    commands = "".join(re.findall(r"```sh\n(.*?)```", guide, re.DOTALL))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3     md5: the digest of the empty file" in done.stdout
+    assert (tmp_path / "hotline.csv").read_text().count("\n") == 4
+    assert (tmp_path / "first.hex").read_text().count("\n") == 3
 
 
 def test_a_reader_sees_what_another_process_writes(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""Wire and types: what goes out comes back the same, and what is not valid is refused with its field."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hashmatch import convert
+from hashmatch.errors import Malformed
+from hashmatch.types import (
+    Disposition,
+    Examination,
+    Finding,
+    Fingerprint,
+    Hashed,
+    Policy,
+    Reason,
+    Subject,
+    Unhashable,
+)
+from hashmatch.v1 import common_pb2, lists_pb2, match_pb2
+
+short = st.text(max_size=20)
+moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))
+subjects = st.builds(
+    Subject,
+    content_id=short,
+    uploader_id=short,
+    surface=short,
+    region=short,
+    occurred_at=st.none() | moments,
+    attributes=st.dictionaries(short, short, max_size=4),
+)
+policies = st.builds(
+    Policy,
+    thresholds=st.dictionaries(short, st.integers(0, 48), max_size=4),
+    disposition=st.sampled_from(Disposition),
+    shadow=st.booleans(),
+    variants=st.frozensets(short, max_size=3),
+)
+hashed = st.builds(
+    Hashed,
+    fingerprint=st.builds(Fingerprint, hash_type=short, value=st.binary(max_size=32)),
+    quality=st.none() | st.integers(0, 100),
+    variant=st.sampled_from(["", "flip", "stored"]),
+    frame_ms=st.integers(0, 2**31),
+)
+
+
+@given(subjects)
+def test_subjects_come_back(subject):
+    assert convert.subject_from_wire(convert.subject_to_wire(subject)) == subject
+
+
+@given(policies)
+def test_policies_come_back(policy):
+    assert convert.policy_from_wire(convert.policy_to_wire(policy)) == policy
+
+
+@given(st.lists(hashed, max_size=5), st.lists(st.builds(Unhashable, short, st.sampled_from(Reason)), max_size=3))
+def test_examinations_come_back_with_the_plain_reading_first(found, absent):
+    rows = convert.examination_to_wire(Examination(hashed=tuple(found), unhashable=tuple(absent)), every_variant=True)
+    back, still_absent = convert.examination_from_wire(rows)
+    assert list(back) == sorted(found, key=lambda h: h.variant != "")
+    assert list(still_absent) == absent
+
+
+def test_the_wires_numbers_are_ours():
+    assert len(convert.FINDING_TO_WIRE) == len(Finding) == len(common_pb2.Finding.values()) - 1
+    for finding, wire in convert.FINDING_TO_WIRE.items():
+        assert common_pb2.Finding.Name(wire) == f"FINDING_{finding.name}"
+    for disposition in Disposition:
+        wire = convert.disposition_to_wire(disposition)
+        assert common_pb2.Disposition.Name(wire) == f"DISPOSITION_{disposition.name}"
+    assert len(convert.REASON_TO_WIRE) == len(Reason) == len(common_pb2.UnhashableReason.values()) - 1
+
+
+def test_a_policy_without_disposition_asks_for_review_and_a_wild_one_is_refused():
+    assert convert.policy_from_wire(lists_pb2.Policy()).disposition is Disposition.REVIEW
+    with pytest.raises(Malformed) as refused:
+        convert.policy_from_wire(lists_pb2.Policy(disposition=9))
+    assert refused.value.field == "policy.disposition"
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_that_parse_are_a_submission_or_malformed(data):
+    request = match_pb2.MatchRequest()
+    with suppress(DecodeError):  # protobuf's own refusal, which gRPC answers
+        request.ParseFromString(data)
+    with suppress(Malformed):
+        submission = convert.submission_from_wire(request, request_id="r", widths={"pdq": 32})
+        assert (submission.media is None) != (not submission.fingerprints)
+
+
+def test_unknown_fields_are_refused_wherever_they_stand():
+    inner = common_pb2.Subject.FromString(b"\xf8\x07\x01")
+    with pytest.raises(Malformed) as refused:
+        convert.refuse_unknown_fields(match_pb2.MatchRequest(media=b"x", subject=inner))
+    assert refused.value.field == "subject"
+    assert "127" in str(refused.value)
+
+
+def test_a_subject_that_is_too_long_is_refused_with_its_field():
+    for name in ("content_id", "uploader_id", "surface", "region"):
+        with pytest.raises(Malformed) as refused:
+            convert.subject_from_wire(common_pb2.Subject(**{name: "x" * 513}))
+        assert refused.value.field == f"subject.{name}"
+    with pytest.raises(Malformed) as refused:
+        convert.subject_from_wire(common_pb2.Subject(attributes={str(i): "" for i in range(33)}))
+    assert refused.value.field == "subject.attributes"
