@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -48,12 +49,12 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         Corrupt: the ledger's tail is damaged.
     """
     recipes = load_recipes(settings.recipes)
-    async with sandboxed(settings) as sandbox, AsyncExitStack() as closing:
+    perceptual = tuple(t for t, recipe in recipes.items() if recipe.enabled and recipe.distance == "hamming")
+    async with sandboxed(settings, perceptual) as sandbox, AsyncExitStack() as closing:
         store = ListStore(settings.state)
         closing.callback(store.close)
         ledger = Ledger(settings.state, idempotency_hours=settings.idempotency_hours)
         closing.callback(ledger.close)
-        perceptual = tuple(t for t, recipe in recipes.items() if recipe.enabled and recipe.distance == "hamming")
         follower = Follower(
             LiveIndex(
                 store,
@@ -83,8 +84,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def sandboxed(settings: Settings) -> AsyncIterator[Sandbox]:
-    """Decode workers behind their walls.
+async def sandboxed(settings: Settings, hash_types: Iterable[str]) -> AsyncIterator[Sandbox]:
+    """Decode workers behind their walls, ready to compute the perceptual types among `hash_types`.
 
     Raises:
         BadConfig: a wall is missing, and the settings do not allow that.
@@ -93,6 +94,9 @@ async def sandboxed(settings: Settings) -> AsyncIterator[Sandbox]:
         workers=settings.workers,
         memory_bytes=settings.worker_memory_bytes,
         deadline=settings.decode_seconds,
+        cpu_seconds=math.ceil(settings.decode_seconds)
+        + 1,  # the deadline strikes first; this holds if the parent is slow
+        hash_types={t: REGISTRY[t].value_bytes for t in hash_types if t in REGISTRY and not REGISTRY[t].exact},
         require_walls=settings.walls == "required",
         queue_limit=settings.queue,
     )

@@ -99,7 +99,7 @@ class Settings:
     max_media_bytes: int = _setting(32 << 20, _whole(1 << 10, 64 << 20), "largest media accepted, bytes")
     decode_seconds: float = _setting(4.0, _seconds(0.1, 60), "wall time for one item in a decode worker, seconds")
     worker_memory_bytes: int = _setting(
-        480 << 20, _whole(128 << 20, 8 << 30), "memory of one decode worker beyond what it starts with, bytes"
+        480 << 20, _whole(128 << 20, 8 << 30), "most memory of one decode worker, bytes"
     )  # fmt: skip
     queue: int = _setting(64, _whole(1, 10_000), "submissions that may wait for a decode worker")
     in_flight_bytes: int = _setting(

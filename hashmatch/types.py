@@ -96,7 +96,8 @@ class Wanted:
 class Examination:
     """What a submission's bytes turned out to be: the whole answer of a decode worker.
 
-    Each wanted hash type is either among `hashed` at least once or among `unhashable` exactly once.
+    Each wanted hash type is among `hashed`, or once among `unhashable`, or both where only a part of the media could be
+    hashed: an animation that is damaged towards its end, say.
     """
 
     media_type: str = ""  # by content, e.g. "image/jpeg"; "" where unknown

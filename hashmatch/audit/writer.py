@@ -1,7 +1,9 @@
 """One thread that turns whatever waits into one transaction and one sync: group commit.
 
 While the disk syncs one group the next one gathers, so the cost of a sync is shared by all who wait, and alone nobody
-waits for company. The queue is bounded; a full queue is refused at once. Nothing is acknowledged before its sync.
+waits for company. Facts that are only remembered are answered without waiting, so they may linger until something is
+logged or a moment has passed. The queue is bounded; a full queue is refused at once. Nothing is acknowledged before its
+sync.
 
 After a transaction found no room, its group has failed and the next may succeed: room is tried for once a second.
 After any other failure (a sync that failed, above all) the writer stops for good and says so: what the kernel then
@@ -23,6 +25,7 @@ from hashmatch.v1.audit_pb2 import VerdictRecord
 MAX_GROUP = 1024  # facts in one transaction: about 50 ms of work, so that nobody waits long behind others
 MAX_QUEUED = 16_384  # facts waiting: two seconds of the fastest writing measured, above any admission bound
 MAX_QUEUED_BYTES = 64 << 20  # of records waiting, against a few large ones
+LINGER_SECONDS = 0.1  # that facts which are not logged may wait for company: a tenth of the syncs at 100 a second
 RETRY_SECONDS = 1.0  # between two tries for room on a full disk, while nothing else is written
 
 
@@ -51,8 +54,10 @@ class GroupWriter:
         `tidy` is called on the same thread every `tidy_seconds`, and as a try for room while the disk is full.
         """
         self._commit, self._tidy, self._tidy_seconds = commit, tidy, tidy_seconds
-        self._wake = threading.Condition()  # guards the five below
+        self._wake = threading.Condition()  # guards the seven below
         self._queue: deque[Waiting] = deque()
+        self._to_log = 0  # of those queued
+        self._queued_since = 0.0  # monotonic seconds when the queue was last empty
         self._queued_bytes = 0
         self._closing = False
         self._failure: HashmatchError | None = None
@@ -78,9 +83,13 @@ class GroupWriter:
                 raise Overloaded("more verdicts wait to be written than the disk keeps up with")
             # A future that runs cannot be cancelled: a caller who leaves takes nothing with him.
             fact.written.set_running_or_notify_cancel()
+            if not self._queue:
+                self._queued_since = time.monotonic()
             self._queue.append(fact)
             self._queued_bytes += fact.size
-            self._wake.notify()
+            self._to_log += fact.log
+            if fact.log or len(self._queue) in (1, MAX_GROUP):
+                self._wake.notify()
 
     @property
     def failure(self) -> HashmatchError | None:
@@ -111,11 +120,20 @@ class GroupWriter:
         """What waits, at most a group, and whether to close; nothing waits when it is time for `tidy`."""
         with self._wake:
             until = min(due, time.monotonic() + RETRY_SECONDS) if self._failure else due
-            while not self._queue and not self._closing and (left := until - time.monotonic()) > 0:
+            while not self._closing and (left := self._patience(until)) > 0:
                 self._wake.wait(left)
             group = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
             self._queued_bytes -= sum(fact.size for fact in group)
+            self._to_log -= sum(fact.log for fact in group)
             return group, self._closing
+
+    def _patience(self, until: float) -> float:
+        """Seconds for which nothing need be written yet."""
+        if self._to_log or len(self._queue) >= MAX_GROUP:
+            return 0.0
+        if self._queue:
+            until = min(until, self._queued_since + LINGER_SECONDS)
+        return until - time.monotonic()
 
     def _write(self, group: list[Waiting]) -> None:
         outcomes: list[int | HashmatchError] = []

@@ -75,7 +75,7 @@ async def _hash(
 async def _examined(
     settings: Settings, found: Iterable[tuple[str, bytes]], wanted: Wanted
 ) -> AsyncGenerator[tuple[str, Examination], None]:
-    async with app.sandboxed(settings) as sandbox:
+    async with app.sandboxed(settings, wanted.hash_types) as sandbox:
         async for name, examination in media.in_order(found, lambda m: sandbox.examine(m, wanted), settings.workers):
             yield name, examination
 

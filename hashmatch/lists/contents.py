@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from hashmatch.store.list_tables import CANARY
 from hashmatch.store.lists import ListView, Row
@@ -110,8 +110,10 @@ def _says(payload: bytes) -> tuple[str, str]:
     return entry.label, entry.source_id
 
 
-def merged(contents: Contents, old: Iterable[Row], new: Iterable[Row]) -> Iterator[Row]:
-    """The rows of `old`, which are those of `contents`, and of `new`.
+def merged(
+    old: Iterable[Row], new: Iterable[Row], kept: Callable[[bytes], bytes] = lambda payload: payload
+) -> Iterator[Row]:
+    """The rows of `old` and of `new`; what stays of the old goes through `kept`.
 
     Where both have a value the old entry stays, unless the new one says something else about it: a file of bare
     fingerprints must not wipe the labels of those that are listed already.
@@ -120,7 +122,7 @@ def merged(contents: Contents, old: Iterable[Row], new: Iterable[Row]) -> Iterat
         if before is None:
             yield value, after or b""
         elif after is None or before == after or _says(after) in (("", ""), _says(before)):
-            yield value, contents.attributed(before)
+            yield value, kept(before)
         else:
             yield value, after
 

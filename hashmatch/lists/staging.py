@@ -61,10 +61,9 @@ def _finished(
         compared = view.list(header.name)
         active = versions.active_contents(view, compared)
         answer.diff.Clear()
-        counts = dict(active.version.entries) if active and header.merge else {}
+        counts = {}
         for hash_type in sorted({*found.counts, *(active.hash_types() if active else ())}):
-            before = active.rows(view, hash_type) if active else iter(())
-            part = diff(before, _rows(view, active, found, hash_type, header.merge))
+            part = _diff(view, active, found, hash_type, header.merge)
             add(answer.diff, part)
             counts[hash_type] = part.added + part.changed + part.unchanged
         if header.dry_run or not found.accepted:
@@ -93,7 +92,16 @@ def _finished(
     return True
 
 
+def _diff(view: ListView, active: Contents | None, found: Ingested, hash_type: str, merge: bool) -> lists_pb2.Diff:
+    before = active.version.entries.get(hash_type, 0) if active else 0
+    after = found.counts.get(hash_type, 0)
+    if active is None or not before or not after:
+        return lists_pb2.Diff(added=after, removed=0 if merge else before, unchanged=before if merge else 0)
+    old, new = active.rows(view, hash_type), found.rows(hash_type)
+    return diff(old, merged(active.rows(view, hash_type), new) if merge else new)
+
+
 def _rows(view: ListView, active: Contents | None, found: Ingested, hash_type: str, merge: bool) -> Iterator[Row]:
     if merge and active is not None:
-        return merged(active, active.rows(view, hash_type), found.rows(hash_type))
+        return merged(active.rows(view, hash_type), found.rows(hash_type), active.attributed)
     return found.rows(hash_type)

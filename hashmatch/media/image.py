@@ -6,7 +6,8 @@ file is never "clean": a later frame that does not decode raises like the first,
 
 An animation is sampled: up to `limits.MAX_FRAMES_HASHED` frames spread over the whole, first and last included, so that
 a picture flashed within a long one is likely seen, and every frame of a short one is. `Decoded.frames` says how many
-there are. Frames that build on each other are decoded in order, which `limits.MAX_ANIMATION_PIXELS` bounds.
+there are. Frames that build on each other are decoded in order, within `limits.MAX_ANIMATION_PIXELS` and
+`limits.FRAME_SECONDS`; past either the sample ends, and what comes later was not looked at.
 """
 
 from __future__ import annotations

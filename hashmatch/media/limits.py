@@ -1,7 +1,8 @@
 """Every bound on media: its name, its unit, and where the figure comes from.
 
-A worker may use 480 MiB above what it needs at rest. Memory figures were measured in a process under that limit
-(tests/media/test_decode_memory.py measures them again); B/px is peak bytes per pixel of decoding and reducing.
+A worker may use 480 MiB above what it needs at rest. B/px is the peak growth of resident memory per pixel, the file's
+own bytes included, measured on drawn pictures of 12 to 48 Mpx; where a figure is reckoned instead, it says so. All but
+HEIC's largest are decoded under that limit in tests/media/test_decode_memory.py.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ from types import MappingProxyType
 # Bytes of one submission. Decoders of WebP, AVIF and HEIC keep a copy, so twice this must fit beside the pixels.
 MAX_MEDIA_BYTES = 64 << 20
 
-# Pixels of one picture or canvas, by media type, and the peak that was measured for them. JPEG is decoded straight to a
-# small luma picture, so what bounds it is time; the others hold the whole picture.
+# Pixels of one picture or canvas, by media type. JPEG is decoded straight to a small luma picture, so what bounds it is
+# time; the others hold the whole picture.
 MAX_PIXELS = MappingProxyType(
     {
-        "image/jpeg": 400_000_000,  # half a second of a plain one; phones make 200 million
-        "image/png": 64_000_000,  # 5 B/px
-        "image/bmp": 64_000_000,  # 5 B/px
-        "image/gif": 40_000_000,  # 5 B/px, 9 where frames build on each other
+        "image/jpeg": 400_000_000,  # 0.3 s of a plain one
+        "image/png": 64_000_000,  # 6 B/px
+        "image/bmp": 64_000_000,  # 8 B/px uncompressed, where MAX_MEDIA_BYTES bounds it first; else reckoned as PNG
+        "image/gif": 30_000_000,  # 14 B/px where frames build on each other, 1.4 for a still
         "image/tiff": 40_000_000,  # 9 B/px: libtiff keeps a strip, which may be the whole picture
         "image/webp": 16_777_216,  # 18 B/px: libwebp keeps three canvases
-        "image/avif": 24_000_000,  # 12 B/px, 18 at 12 bits
-        "image/heic": 50_000_000,  # 8 B/px; phones make 48 million
+        "image/avif": 24_000_000,  # 12 B/px at 8 bits; reckoned 18 at 12 bits
+        "image/heic": 50_000_000,  # 8 B/px; 48 Mpx took 3.8 s, so time is the nearer bound
     }
 )
 
-# Pixels of a picture that is wanted at full size: a JPEG in luma (2 B/px), and any type in colour (7 B/px).
+# Pixels of a picture that is wanted at full size: a JPEG in luma (2 B/px), and any type in colour (8 to 9 B/px).
 MAX_PIXELS_FULL_SIZE_LUMA = 100_000_000
 MAX_PIXELS_FULL_SIZE_COLOUR = 40_000_000
 
@@ -48,14 +49,14 @@ REDUCED_SIDE = 256
 # libjpeg-turbo leaves the limit to the application.
 MAX_JPEG_SCANS = 100
 
-# Segments of a JPEG before its first scan, and chunks of a PNG: 64 MB in chunks of 1 KB, each about a microsecond.
+# Segments of a JPEG before its first scan, and chunks of a PNG (64 MB in chunks of 1 KB): 15 and 40 ms to walk.
 MAX_JPEG_SEGMENTS = 10_000
 MAX_PNG_CHUNKS = 65_536
 
 # Data blocks of a GIF, each at most 255 bytes: four times what the largest submission needs, half a second to walk.
 MAX_GIF_BLOCKS = 1_000_000
 
-# Directory entries of a TIFF, over all its pages, each about three microseconds; a page has about twenty. Pages may
+# Directory entries of a TIFF, over all its pages, each a few microseconds; a page has about twenty. Pages may
 # overlap, so the file's size does not bound them.
 MAX_TIFF_ENTRIES = 200_000
 
@@ -65,9 +66,9 @@ MAX_FRAMES_HASHED = 64
 # Frames that are counted, and so the farthest that a sample reaches.
 MAX_FRAMES_COUNTED = 10_000
 
-# Pixels decoded for one animation, over all its frames: one to two seconds of GIF or WebP. A count and not a clock, so
-# that the same bytes give the same sample on every machine.
+# Pixels decoded for one animation, over all its frames. A count gives the same sample on every machine, but it binds
+# only where decoding is fast: WebP does 120 to 240 Mpx/s, GIF 50, APNG 14 to 32, so for those two FRAME_SECONDS is first.
 MAX_ANIMATION_PIXELS = 200_000_000
 
-# Seconds after which an animation ends with the frames it has: the last resort where a machine is slower than that.
+# Seconds after which an animation ends with the frames it has; what is then sampled depends on the machine's speed.
 FRAME_SECONDS = 2.0
