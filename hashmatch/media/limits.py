@@ -67,7 +67,7 @@ MAX_FRAMES_HASHED = 64
 MAX_FRAMES_COUNTED = 10_000
 
 # Pixels decoded for one animation, over all its frames. A count gives the same sample on every machine, but it binds
-# only where decoding is fast: WebP does 120 to 240 Mpx/s, GIF 50, APNG 14 to 32, so for those two FRAME_SECONDS is first.
+# only where decoding is fast: WebP does 120 to 240 Mpx/s, GIF 50, APNG 14 to 32, so for both FRAME_SECONDS is first.
 MAX_ANIMATION_PIXELS = 200_000_000
 
 # Seconds after which an animation ends with the frames it has; what is then sampled depends on the machine's speed.
