@@ -17,7 +17,9 @@ from hashmatch.errors import Malformed
 from hashmatch.hashing.variants import QUERY_VARIANTS
 from hashmatch.index.recipe import load_recipes
 from hashmatch.lists import guards
+from hashmatch.lists.entry_ids import ID_CHARS
 from hashmatch.lists.formats import csv, hex
+from hashmatch.lists.ingest import DEFAULT_HASH_TYPE
 from hashmatch.lists.keeper import ListKeeper
 from hashmatch.lists.reader import ListReader
 from hashmatch.store.lists import ListStore
@@ -28,6 +30,7 @@ FORMATS = {"hex": lists_pb2.IMPORT_FORMAT_HEX, "csv": lists_pb2.IMPORT_FORMAT_CS
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _DISPOSITIONS = {d.name.lower(): common_pb2.Disposition.ValueType(int(d)) for d in Disposition}
 _BAD_DATA = 65  # sysexits.h EX_DATAERR
+_MAX_GIVEN = 1024  # characters of a fingerprint on standard input; the longest has 128
 
 R = TypeVar("R", bound=ListReader)
 Run = Callable[[argparse.Namespace], int]
@@ -81,19 +84,23 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
     verb = _verb(own, "add", add, "list one fingerprint", "add ours - --reason 'case 12' < fingerprint.txt")
     verb.add_argument("list", metavar="LIST")
-    _fingerprint_options(verb, "fingerprint")
+    _fingerprint_options(verb)
     verb.add_argument("--label", default="", metavar="TEXT", help="the operator's class for it")
     verb.add_argument("--source-id", default="", metavar="TEXT", help="the operator's own id for it")
     verb.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
 
     verb = _verb(own, "remove", remove, "take one entry out", "remove ours k5xqz7m2a4bcd3ef --reason 'false positive'")
     verb.add_argument("list", metavar="LIST")
-    verb.add_argument("entry", nargs="?", metavar="ENTRY_ID", help="as a match or `lists lookup` names it")
-    _fingerprint_options(verb, "--fingerprint")
+    verb.add_argument(
+        "entry", metavar="ENTRY", help="its id, as a match or `lists lookup` names it, or its fingerprint"
+    )
+    verb.add_argument(
+        "--type", default="", metavar="TYPE", help="ENTRY is a fingerprint of this type (else pdq, or an id)"
+    )
     verb.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
 
     verb = _verb(own, "lookup", lookup, "the entries under exactly one fingerprint", "lookup - < fingerprint.txt")
-    _fingerprint_options(verb, "fingerprint")
+    _fingerprint_options(verb)
 
     verb = _verb(own, "export", export, "write a version's entries to a file", "export ours ours.csv --format csv")
     verb.add_argument("list", metavar="LIST")
@@ -138,10 +145,12 @@ def _version_options(verb: argparse.ArgumentParser, default: str) -> None:
     verb.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
 
 
-def _fingerprint_options(verb: argparse.ArgumentParser, name: str) -> None:
+def _fingerprint_options(verb: argparse.ArgumentParser) -> None:
     # Arguments are seen by other users of the machine and kept by shells, and fingerprints are victims' data.
-    verb.add_argument(name, metavar="HEX", help="'-' reads it from standard input, which keeps it out of the history")
-    verb.add_argument("--type", default="pdq", metavar="TYPE", help="its hash type (default: pdq)")
+    verb.add_argument(
+        "fingerprint", metavar="HEX", help="'-' reads it from standard input, which keeps it out of the history"
+    )
+    verb.add_argument("--type", default="", metavar="TYPE", help=f"its hash type (default: {DEFAULT_HASH_TYPE})")
 
 
 # ── what the verbs do ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -252,8 +261,8 @@ def rollback(args: argparse.Namespace) -> int:
 
 
 def add(args: argparse.Namespace) -> int:
+    fingerprint = _fingerprint(_given(args.fingerprint), args)
     with _keeper(args) as lists:
-        fingerprint = _fingerprint(args.fingerprint, args)
         done = lists.add(
             args.list, fingerprint, label=args.label, source_id=args.source_id, reason=args.reason, by=_by()
         )
@@ -262,10 +271,9 @@ def add(args: argparse.Namespace) -> int:
 
 
 def remove(args: argparse.Namespace) -> int:
-    if bool(args.entry) == bool(args.fingerprint):
-        raise Malformed("name the entry by ENTRY_ID or by --fingerprint")
+    text = _given(args.entry)
+    which = text if len(text) == ID_CHARS and not args.type else _fingerprint(text, args)
     with _keeper(args) as lists:
-        which = args.entry or _fingerprint(args.fingerprint, args)
         done = lists.remove(args.list, which, reason=args.reason, by=_by())
     show_entries([(args.list, done.entry)], done.revision, args.json)
     return 0
@@ -273,7 +281,7 @@ def remove(args: argparse.Namespace) -> int:
 
 def lookup(args: argparse.Namespace) -> int:
     with _reader(args) as lists:
-        found = lists.look_up(_fingerprint(args.fingerprint, args))
+        found = lists.look_up(_fingerprint(_given(args.fingerprint), args))
     show_entries([(one.list, one.entry) for one in found.entries], found.revision, args.json)
     return 0
 
@@ -326,9 +334,13 @@ def _pairs(given: list[str], option: str, want: str) -> Iterator[tuple[str, str]
         yield left.strip(), right.strip()
 
 
+def _given(text: str) -> str:
+    return (sys.stdin.readline(_MAX_GIVEN) if text == "-" else text).strip()
+
+
 def _fingerprint(text: str, args: argparse.Namespace) -> Fingerprint:
-    recipe = load_recipes(args.settings.recipes).get(args.type)
+    hash_type = args.type or DEFAULT_HASH_TYPE
+    recipe = load_recipes(args.settings.recipes).get(hash_type)
     if recipe is None:
-        raise Malformed(f"--type: unknown hash type '{args.type}'")
-    given = sys.stdin.readline() if text == "-" else text
-    return Fingerprint(args.type, guards.packed(given.strip(), recipe))
+        raise Malformed(f"--type: unknown hash type '{hash_type}'")
+    return Fingerprint(hash_type, guards.packed(text, recipe))

@@ -7,7 +7,7 @@ file is never "clean": a later frame that does not decode raises like the first,
 An animation is sampled: up to `limits.MAX_FRAMES_HASHED` frames spread over the whole, first and last included, so that
 a picture flashed within a long one is likely seen, and every frame of a short one is. `Decoded.frames` says how many
 there are. Frames that build on each other are decoded in order, within `limits.MAX_ANIMATION_PIXELS` and
-`limits.FRAME_SECONDS`; past either the sample ends, and what comes later was not looked at.
+`limits.FRAME_SECONDS`; past either the sample ends, and an Undecodable says that what comes later was not looked at.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _others(media: memoryview, media_type: str, *, colour: bool, full_size: bool
                 spent += picture.width * picture.height
                 late = time.monotonic() - started > limits.FRAME_SECONDS
                 if i and (late or spent > limits.MAX_ANIMATION_PIXELS):
-                    return
+                    raise Undecodable(Reason.TIMED_OUT if late else Reason.TOO_LARGE, "later frames were not looked at")
                 turn = _as_stored(picture) if media_type == "image/tiff" else orientation
                 picture.load()
                 width, height = picture.im.size  # of the core picture: Pillow's own is as displayed for a TIFF
@@ -170,6 +170,8 @@ def _others(media: memoryview, media_type: str, *, colour: bool, full_size: bool
             shown_ms += _duration_ms(picture)
         if outline.cut_off:
             raise Undecodable(Reason.UNDECODABLE, f"{media_type}: cut off", media_type=media_type)
+        if i + 1 < count or count >= limits.MAX_FRAMES_COUNTED:
+            raise Undecodable(Reason.TOO_LARGE, "later frames were not looked at", media_type=media_type)
 
     # Pillow tells a TIFF's size as displayed, the others' as stored.
     return _described(media_type, picture.size, count, orientation), frames()

@@ -75,7 +75,7 @@ def test_the_way_of_a_list(run: Callable[..., str], table: Path, tmp_path: Path)
     assert (added["fingerprint"]["value"], added["revision"]) == (md5(3), 4)
     assert added["entry_id"] in run("lookup", "-", "--type", "md5", given=md5(3) + "\n")
     run("remove", "iwf", added["entry_id"], "--reason", "mistake")
-    run("remove", "iwf", "--fingerprint", "-", "--type", "md5", "--reason", "mistake", given=md5(1))
+    run("remove", "iwf", "-", "--type", "md5", "--reason", "mistake", given=md5(1))
     assert "in no list" in run("lookup", md5(1), "--type", "md5")
     assert "1 md5, 1 sha1" in run("show")
     assert "2 md5, 1 sha1" in run("rollback", "iwf", 1)
@@ -125,9 +125,10 @@ def test_policy(run: Callable[..., str]) -> None:
         (("rollback", "ours"), 65, "no version active before"),
         (("add", "ours", "00", "--reason", "r"), 65, "2 digits, want 64"),
         (("add", "ours", "00", "--type", "md6", "--reason", "r"), 65, "unknown hash type"),
-        (("remove", "ours", "--reason", "r"), 65, "by ENTRY_ID or by --fingerprint"),
-        (("remove", "ours", "a" * 16, "--fingerprint", "00", "--reason", "r"), 65, "by ENTRY_ID or by --fingerprint"),
         (("remove", "ours", "a" * 16, "--reason", "r"), 65, "no such entry"),
+        (("remove", "ours", "a" * 16, "--type", "md5", "--reason", "r"), 65, "16 digits, want 32"),
+        (("remove", "ours", "5" * 64, "--reason", "r"), 65, "no such entry"),
+        (("remove", "ours", "short", "--reason", "r"), 65, "not hexadecimal, want 64"),
         (("export", "ours"), 65, "no version of 'ours' is active"),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from hashmatch.media import limits
-from hashmatch.media.image import open_media
+from hashmatch.media.image import Undecodable, open_media
+from hashmatch.types import Reason
 
 
 def opened(media):
@@ -88,7 +89,14 @@ def test_thousands_of_frames_end_in_time(hostile_corpus):
     for name, media, _ in hostile_corpus:
         if "5000 frames" in name:
             started = time.monotonic()
-            decoded, frames = opened(media)
+            decoded, frames = open_media(media, colour=False, full_size=False)
+            sampled, reason = 0, None
+            try:
+                for _ in frames:
+                    sampled += 1
+            except Undecodable as e:  # a slow machine says that it did not see the end
+                reason = e.reason
             assert time.monotonic() - started < limits.FRAME_SECONDS + 1.5
-            assert 0 < len(frames) <= limits.MAX_FRAMES_HASHED
+            assert 0 < sampled <= limits.MAX_FRAMES_HASHED
+            assert reason in (None, Reason.TIMED_OUT)
             assert decoded.frames == 5000

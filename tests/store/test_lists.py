@@ -37,7 +37,8 @@ def made(step: ListStep, name: str) -> ListRecord:
 def based(step: ListStep, record: ListRecord, rows: dict[str, list[Row]]) -> VersionRecord:
     """A base of these rows, each type's canary among them marked as such."""
     for hash_type, of_type in rows.items():
-        record.canary_fingerprints.update({hash_type: value for value, payload in of_type if payload == CANARY})
+        for value, _ in (row for row in of_type if row[1] == CANARY):
+            record.canary_fingerprints[hash_type] = value
     record.last_version += 1
     number = record.last_version
     entries = {t: sum(payload != CANARY for _, payload in of_type) for t, of_type in rows.items()}
