@@ -40,6 +40,10 @@ class Malformed(HashmatchError):
     def __init__(self, message: str | None = None, *, field: str = "") -> None:
         super().__init__(message)
         self.field = field  # path of the request's field, as BadRequest details name it
+        self.problem = self.args[0]  # without the field
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}" if self.field else str(self.problem)
 
 
 class NotFound(HashmatchError):

@@ -1,7 +1,9 @@
 """The job that a decode worker runs: hostile bytes → frames → fingerprints.
 
-Each wanted hash type ends either among `hashed` or among `unhashable`, never in neither: absence has a reason. A later
-frame that cannot be decoded makes the whole submission UNDECODABLE, since what it shows was not searched.
+Each wanted hash type ends among `hashed` or, once, among `unhashable`, never in neither: absence has a reason. It ends
+in both where a part of the media could not be hashed: what was hashed is searched, and what was not is not passed off as
+clean. So frames before a damaged one count, and so does a reduced reading of a picture too large for the readings that
+want every pixel.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -21,12 +24,13 @@ from hashmatch.hashing.digests import digests
 from hashmatch.hashing.registry import REGISTRY, HashType
 from hashmatch.hashing.variants import QUERY_VARIANTS, Pixels, readings
 from hashmatch.media import limits
-from hashmatch.media.image import Frame, Undecodable, open_media
+from hashmatch.media.image import Decoded, Frame, Undecodable, open_media
 from hashmatch.types import Examination, Fingerprint, Hashed, Reason, Unhashable, Wanted
 
 __all__ = ["digests", "examine", "look", "prepare"]
 
 SELF_TEST_BITS: Final = 2  # that ours may differ from pdqhash's on the drawn picture: float rounding at the median
+_UNREDUCED: Final = frozenset({"nn512", "unletterboxed"})  # variants that want every pixel
 _WRITABLE: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 
@@ -49,45 +53,92 @@ def examine(media: bytes | memoryview, wanted: Wanted) -> Examination:
 def look(media: bytes | memoryview, wanted: Wanted) -> Examination:
     """As `examine`, without the exact digests."""
     perceptual = [t for t in dict.fromkeys(wanted.hash_types) if t not in REGISTRY or not REGISTRY[t].exact]
-    computed = [REGISTRY[t] for t in perceptual if t in REGISTRY]
-    try:
-        decoded, frames = open_media(
-            media,
-            colour=any(t.colour for t in computed),
-            # The dialect samples the whole frame; a letterbox in a reduced one leaves too few pixels inside it.
-            full_size=any(t.full_size for t in computed) or not wanted.variants.isdisjoint({"nn512", "unletterboxed"}),
-        )
-    except Undecodable as e:
-        return Examination(media_type=e.media_type, unhashable=tuple(Unhashable(t, e.reason) for t in perceptual))
-    hashed: tuple[Hashed, ...] = ()
-    reason = Reason.LOW_QUALITY
-    try:
-        hashed = tuple(_hashed(frames, computed, wanted.variants))
-    except Undecodable as e:
-        reason = e.reason
-    found = {h.fingerprint.hash_type for h in hashed}
+    for plan in _plans(tuple(REGISTRY[t] for t in perceptual if t in REGISTRY), wanted.variants):
+        seen = _see(media, plan)
+        if seen.hashed or seen.failure is not Reason.TOO_LARGE:
+            break
+    reasons = ((t, _missed(t, plan, seen, wanted.variants)) for t in perceptual)
     return Examination(
-        media_type=decoded.media_type,
-        width=decoded.width,
-        height=decoded.height,
-        frames=decoded.frames,
-        hashed=hashed,
-        unhashable=tuple(
-            # A hash type that only callers can compute is not for any media that we decode.
-            Unhashable(t, reason if t in REGISTRY else Reason.UNSUPPORTED_TYPE)
-            for t in perceptual
-            if t not in found
-        ),
+        media_type=seen.described.media_type,
+        width=seen.described.width,
+        height=seen.described.height,
+        frames=seen.described.frames,
+        hashed=seen.hashed,
+        unhashable=tuple(Unhashable(t, reason) for t, reason in reasons if reason is not None),
     )
 
 
-def _hashed(frames: Iterable[Frame], hash_types: list[HashType], variants: frozenset[str]) -> Iterator[Hashed]:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What to hash of every frame, and so how to decode it."""
+
+    hash_types: tuple[HashType, ...]
+    variants: frozenset[str]
+
+    @property
+    def colour(self) -> bool:
+        return any(t.colour for t in self.hash_types)
+
+    @property
+    def full_size(self) -> bool:
+        # The dialect samples the whole frame; a letterbox in a reduced one leaves too few pixels inside it.
+        return any(t.full_size or t.variants & self.variants & _UNREDUCED for t in self.hash_types)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What came of a plan."""
+
+    described: Decoded
+    hashed: tuple[Hashed, ...]
+    failure: Reason | None  # why not every frame of the sample could be hashed
+
+
+def _plans(hash_types: tuple[HashType, ...], variants: frozenset[str]) -> list[_Plan]:
+    """All that is wanted, then what to fall back on where media is too large for that: luma only, and reduced."""
+    whole = _Plan(hash_types, variants)
+    luma = _Plan(tuple(t for t in hash_types if not t.colour), variants)
+    reduced = _Plan(tuple(t for t in hash_types if not t.full_size), variants - _UNREDUCED)
+    return [plan for plan in dict.fromkeys((whole, luma, reduced)) if plan.hash_types or plan is whole]
+
+
+def _see(media: bytes | memoryview, plan: _Plan) -> _Seen:
+    described: Decoded | None = None
+    hashed: list[Hashed] = []
+    failure: Reason | None = None
+    media_type = ""
+    try:
+        described, frames = open_media(media, colour=plan.colour, full_size=plan.full_size)
+        for one in _hashed(frames, plan):
+            hashed.append(one)  # one by one: those before a failure stand
+    except Undecodable as e:
+        failure, media_type = e.reason, e.media_type
+    except MemoryError:
+        failure = Reason.TOO_LARGE
+    return _Seen(described or Decoded(media_type, 0, 0, 0), tuple(hashed), failure)
+
+
+def _missed(name: str, plan: _Plan, seen: _Seen, variants: frozenset[str]) -> Reason | None:
+    """Why a hash type, or a part of what was wanted of it, is missing; None where nothing is."""
+    if name not in REGISTRY:
+        return Reason.UNSUPPORTED_TYPE  # only callers can compute it, whatever the media
+    if seen.failure is not None:
+        return seen.failure
+    hash_type = REGISTRY[name]
+    if hash_type not in plan.hash_types or hash_type.variants & variants - plan.variants:
+        return Reason.TOO_LARGE  # and the plan is one to fall back on
+    if all(one.fingerprint.hash_type != name for one in seen.hashed):
+        return Reason.LOW_QUALITY
+    return None
+
+
+def _hashed(frames: Iterable[Frame], plan: _Plan) -> Iterator[Hashed]:
     """Every usable fingerprint once per variant, at the first frame that has it."""
-    algorithms = [(t, t.load()) for t in hash_types]
+    algorithms = [(t, t.load()) for t in plan.hash_types]
     seen: set[tuple[str, bytes, str]] = set()
     for frame in frames:
         for hash_type, algorithm in algorithms:
-            apt = variants & hash_type.variants
+            apt = plan.variants & hash_type.variants
             for reading in readings(frame.pixels, frame.orientation, apt, full=frame.shape, by=frame.reduced_by):
                 if min(reading.full) < limits.MIN_SIDE:
                     continue

@@ -24,16 +24,18 @@ ID_CHARS = 16  # as base32
 class EntryIds:
     """Names entries of one state directory: `ids(list name, fingerprint)`."""
 
-    def __init__(self, state: Path) -> None:
-        """Reads STATE/keys/entry-id.key, making it where there is none.
+    def __init__(self, state: Path, *, create: bool = True) -> None:
+        """Reads STATE/keys/entry-id.key; where there is none it is made, if `create` says so.
 
         Raises:
             BadConfig: it cannot be read or made.
-            Corrupt: it is not a key.
+            Corrupt: it is not a key, or it is lost.
         """
         path = state / "keys" / "entry-id.key"
         try:
             if not path.exists():
+                if not create:
+                    raise Corrupt(f"{path} is lost; restore it from a backup")
                 _create(path)
             self._key = path.read_bytes()
         except OSError as e:

@@ -23,7 +23,7 @@ from hashmatch.types import Fingerprint, Revision
 from hashmatch.v1 import lists_pb2
 from hashmatch.v1.store_pb2 import Edited, EditRecord, EntryRecord, ListRecord, VersionRecord
 
-MAX_EDITS = 20_000  # single edits on one base: a change of their list reads each, which takes about 0.1 s for so many
+MAX_EDITS = 10_000  # single edits on one base: every change of their list reads all, which takes 0.1 s for so many
 
 __all__ = ["EntryIds", "ListKeeper"]
 
@@ -232,7 +232,7 @@ class ListKeeper(ListReader):
     def remove(self, name: str, which: Fingerprint | str, *, reason: str, by: str) -> lists_pb2.RemoveEntryResponse:
         """The entry that was listed, and the revision from which on it is not. `which`: its fingerprint or its id.
 
-        By id every entry of the list is looked at: about two seconds per million.
+        By id every entry of the list is looked at: a few seconds per million.
 
         Raises:
             NotFound: there is no such list or entry.

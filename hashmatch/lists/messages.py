@@ -11,12 +11,13 @@ from hashmatch.types import Fingerprint
 from hashmatch.v1 import common_pb2, lists_pb2
 from hashmatch.v1.store_pb2 import EntryRecord, ListRecord, VersionRecord
 
-MAX_VERSIONS_TOLD = 1000  # newest first, beside the active one: keeps an answer far below gRPC's 4 MB
+MAX_VERSIONS_TOLD = 1000  # of one list: about 50 KB, far below gRPC's 4 MB
+MAX_VERSIONS_LISTED = 10  # of each, where all lists are told
 
 
-def hash_list(view: ListView, record: ListRecord) -> lists_pb2.HashList:
-    """A list with its newest versions and its active one, oldest first."""
-    versions = list(islice(view.versions(record), MAX_VERSIONS_TOLD))
+def hash_list(view: ListView, record: ListRecord, limit: int = MAX_VERSIONS_TOLD) -> lists_pb2.HashList:
+    """A list with its `limit` newest versions and its active one, oldest first."""
+    versions = list(islice(view.versions(record), limit))
     if record.active_version and all(v.version != record.active_version for v in versions):
         versions.append(view.version(record.list_number, record.active_version))
     return lists_pb2.HashList(

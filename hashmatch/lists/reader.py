@@ -33,9 +33,9 @@ class ListReader:
         """
         self._store = store
         self._recipes = recipes
-        self.entry_ids = EntryIds(store.state)
         with store.view() as view:
             made_with = view.id_key_digest()
+        self.entry_ids = EntryIds(store.state, create=made_with is None)
         if made_with not in (None, self.entry_ids.key_digest()):
             raise Corrupt(f"{store.state}/keys/entry-id.key is not this state's; restore it from a backup")
 
@@ -49,9 +49,9 @@ class ListReader:
             return messages.hash_list(view, view.list(name))
 
     def all(self) -> lists_pb2.ListListsResponse:
-        """Every list, by name, and the revision they are at."""
+        """Every list with its newest versions, by name, and the revision they are at."""
         with self._store.view() as view:
-            lists = [messages.hash_list(view, record) for record in view.lists()]
+            lists = [messages.hash_list(view, record, messages.MAX_VERSIONS_LISTED) for record in view.lists()]
             return lists_pb2.ListListsResponse(lists=lists, revision=view.revision)
 
     def diff(self, name: str, from_version: int = 0, to_version: int = 0) -> lists_pb2.DiffListResponse:

@@ -21,10 +21,10 @@ from hashmatch.errors import Malformed
 from hashmatch.types import Examination, Fingerprint, Hashed, Reason, Unhashable, Wanted
 
 REQUEST = struct.Struct(">IQ")  # bytes of JSON that says what is wanted, bytes of media
-FRAME = struct.Struct(">BI")  # kind, bytes of JSON
+HEAD = struct.Struct(">BI")  # kind, bytes of JSON
 READY, FAILED, DIGESTS, EXAMINED, RAISED = 1, 2, 3, 4, 5
 
-MAX_ANSWER_BYTES = 2 << 20  # of one frame: twice 64 frames × 6 hash types × 20 readings and variants × 110 bytes
+MAX_ANSWER_BYTES = 2 << 20  # of one message: twice 64 frames × 6 hash types × 20 readings and variants × 110 bytes
 MAX_TEXT = 64  # characters of a media type, a variant, the name of a hash type
 MAX_NUMBER = 2**31 - 1  # pixels, frames, milliseconds: what the wire's fields carry with room
 
@@ -55,10 +55,34 @@ class Settings:
         return cls(**said | {"hash_types": tuple(said["hash_types"])})
 
 
+def message(kind: int, content: object) -> bytes:
+    """What a worker sends: `content` as JSON, headed by its kind and length."""
+    body = json.dumps(content, separators=(",", ":")).encode()
+    return HEAD.pack(kind, len(body)) + body
+
+
+def take_message(received: bytearray) -> tuple[int, bytes] | None:
+    """Kind and body of the message that `received` starts with, taken out of it; None where it is not all there yet.
+
+    Raises:
+        Malformed: it is longer than an answer can be.
+    """
+    if len(received) < HEAD.size:
+        return None
+    kind, length = HEAD.unpack_from(received)
+    end = HEAD.size + length
+    if length > MAX_ANSWER_BYTES:
+        raise Malformed("a worker's answer is too long")
+    if len(received) < end:
+        return None
+    body = bytes(received[HEAD.size : end])
+    del received[:end]
+    return kind, body
+
+
 def perceptual(wanted: Wanted) -> tuple[str, ...]:
     """The wanted hash types, each once, without the exact digests."""
     return tuple(t for t in dict.fromkeys(wanted.hash_types) if t not in DIGEST_BYTES)
-
 
 
 def wanted_to_json(wanted: Wanted) -> bytes:

@@ -11,7 +11,6 @@ import ctypes
 import faulthandler
 import gc
 import importlib
-import json
 import os
 import socket
 import traceback
@@ -59,9 +58,10 @@ def main(settings_json: str) -> None:
             raise walls.WallMissing("missing walls: " + ", ".join(missing))
     except Exception as e:
         traceback.print_exc()
-        _send(peer, protocol.FAILED, f"{type(e).__name__}: {e}" if not isinstance(e, walls.WallMissing) else str(e))
+        why = str(e) if isinstance(e, walls.WallMissing) else f"{type(e).__name__}: {e}"
+        peer.sendall(protocol.message(protocol.FAILED, why))
         return
-    _send(peer, protocol.READY, [list(standing), list(missing)])
+    peer.sendall(protocol.message(protocol.READY, [standing, missing]))
     try:
         _serve(peer, job, settings.cpu_seconds)
     except MemoryError:
@@ -80,24 +80,26 @@ def _serve(peer: socket.socket, job: Job, cpu_seconds: int) -> None:
         media = memoryview(buffer)[:media_bytes]
         _receive(peer, media)
         walls.limit_cpu(cpu_seconds)
-        _send(peer, protocol.DIGESTS, protocol.digests_to_json(job.digests(media.toreadonly())))
+        peer.sendall(protocol.message(protocol.DIGESTS, protocol.digests_to_json(job.digests(media.toreadonly()))))
         stale = _heap_end() - heap_end > STALE_BYTES
-        _send(peer, *_look(job, media.toreadonly(), protocol.wanted_from_json(bytes(said)), stale))
+        peer.sendall(_look(job, media.toreadonly(), protocol.wanted_from_json(bytes(said)), stale))
         del buffer, media
 
 
-def _look(job: Job, media: memoryview, wanted: Wanted, stale: bool) -> tuple[int, object]:
-    """The frame to answer with. `stale`: earlier media have left much free memory in the heap."""
+def _look(job: Job, media: memoryview, wanted: Wanted, stale: bool) -> bytes:
+    """The message to answer with. `stale`: earlier media have left much free memory in the heap."""
     while True:
         try:
-            return protocol.EXAMINED, protocol.examination_to_json(job.look(media, wanted))
+            found = job.look(media, wanted)
+            if not stale or all(u.reason is not Reason.TOO_LARGE for u in found.unhashable):
+                return protocol.message(protocol.EXAMINED, protocol.examination_to_json(found))
         except MemoryError:
             if not stale:
-                return protocol.RAISED, Reason.TOO_LARGE.value
+                return protocol.message(protocol.RAISED, Reason.TOO_LARGE.value)
         except Exception:
             with contextlib.suppress(OSError):
                 traceback.print_exc()
-            return protocol.RAISED, Reason.UNDECODABLE.value
+            return protocol.message(protocol.RAISED, Reason.UNDECODABLE.value)
         # That counts against the limit, and an answer must not depend on what came before.
         stale = False
         gc.collect()
@@ -117,8 +119,3 @@ def _receive(peer: socket.socket, into: memoryview) -> bool:
             return False
         into = into[count:]
     return True
-
-
-def _send(peer: socket.socket, kind: int, content: object) -> None:
-    body = json.dumps(content, separators=(",", ":")).encode()
-    peer.sendall(protocol.FRAME.pack(kind, len(body)) + body)

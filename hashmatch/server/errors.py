@@ -27,13 +27,10 @@ def status_of(error: Exception) -> status_pb2.Status:
         incident = clock.new_id("i")
         trace.error("unforeseen error, incident %s", incident, exc_info=error)
         return status_pb2.Status(code=code_pb2.INTERNAL, message=f"internal error; quote incident {incident}")
-    message = str(error)
-    if isinstance(error, Malformed) and error.field:
-        message = f"{error.field}: {message}"
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=message)
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=str(error))
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
     if isinstance(error, Malformed):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.problem)
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     retry = error.retry_after if isinstance(error, Overloaded) else UNAVAILABLE_RETRY_SECONDS
     if error.status in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):

@@ -59,10 +59,14 @@ class ListView:
 
     def __init__(self, env: Env, txn: lmdb.Transaction) -> None:
         self._env, self._txn = env, txn
-        self._totals = self._read_totals()
-        self.revision = Revision(self._totals.revision)
 
-    def _read_totals(self) -> Totals:
+    @property
+    def revision(self) -> Revision:
+        """The last change; 0 where there was none."""
+        return Revision(self._totals.revision)
+
+    @cached_property
+    def _totals(self) -> Totals:
         payload = self._get("totals", TOTALS_KEY)
         if payload is not None:
             return Totals.unpack(payload)
@@ -169,7 +173,7 @@ class ListView:
     def verify_base(self, list_number: int, version: VersionRecord) -> dict[str, bytes]:
         """Packed values of every hash type under `version`, as `rows` gives them, after one scan of its base.
 
-        Half a second per million entries: loading a server waits for this. The root digest covers every byte of every
+        Under a second per million entries: loading a server waits for this. The root digest covers every byte of every
         row, checksums included, so rows are not checked one by one as well.
 
         Raises:
@@ -204,9 +208,10 @@ class ListView:
 
     def entry(self, list_number: int, base: int, hash_type: str, value: bytes) -> EntryRecord | None:
         """The row under exactly this value in a base, which may be the canary's; None where there is none."""
-        if hash_type not in self._codes:
+        code = self._get("types", hash_type.encode())  # not from all codes: look-ups of digests wait for this
+        if code is None:
             return None
-        payload = self._get("entries", entry_prefix(list_number, base, self._codes[hash_type]) + value)
+        payload = self._get("entries", VERSION.pack(list_number, base) + code + value)
         return None if payload is None else EntryRecord.FromString(payload)
 
     def changes(self, after: Revision, limit: int) -> Sequence[ChangeRecord]:

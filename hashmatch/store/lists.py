@@ -84,7 +84,7 @@ class ListStep(ListView):
 
     def finish(self, record: ListRecord, change: ChangeRecord) -> Revision:
         """Stores the list as it is now with the change that led there, and returns the new revision: a step's end."""
-        self.revision = revision = Revision(self.revision + 1)
+        revision = Revision(self.revision + 1)
         record.revision = revision
         if change.HasField("created"):
             change.created.revision = revision
@@ -130,10 +130,13 @@ class ListStore:
         """One change, synced when the block ends and undone when it raises. Waits for other writers.
 
         Raises:
+            Corrupt: the lists are damaged.
             StoreFull, StoreFailed: the disk refused; nothing has changed.
         """
         with self.env.write() as txn:
-            yield ListStep(self.env, txn)
+            step = ListStep(self.env, txn)
+            step.lists()  # nothing is built upon what is damaged
+            yield step
 
     def entry(self, list_number: int, base: int, hash_type: str, value: bytes) -> EntryRecord | None:
         """As `ListView.entry`; a base never changes, so any moment answers."""

@@ -24,6 +24,7 @@ class Deployment:
         self.state = state
         self.process: subprocess.Popen[str] | None = None
         self.address = ""
+        self.environ: dict[str, str] = {}  # settings beside the state
 
     def run(self, *command: object, given: str | bytes | None = None, expect: int | None = 0) -> str:
         """Standard output of `hashmatch COMMAND…`; its exit code must be `expect`."""
@@ -31,7 +32,7 @@ class Deployment:
             [HASHMATCH, *map(str, command)],
             input=given.encode() if isinstance(given, str) else given,
             capture_output=True,
-            env={**os.environ, "HASHMATCH_STATE": str(self.state)},
+            env={**os.environ, **self.environ, "HASHMATCH_STATE": str(self.state)},
             timeout=120,
         )
         assert expect is None or done.returncode == expect, (done.returncode, done.stdout, done.stderr)
@@ -48,6 +49,7 @@ class Deployment:
             [HASHMATCH, "serve", "--state", self.state, "--listen", "127.0.0.1:0", *flags],
             stdout=subprocess.PIPE,
             stderr=self.trace,
+            env={**os.environ, **self.environ},
             text=True,
         )
         line = self.process.stdout.readline()  # empty where the server gave up

@@ -480,6 +480,10 @@ def test_another_key_is_found(store: ListStore, recipes, keeper: ListKeeper, our
     key.rename(tmp_path / "moved")
     with pytest.raises(Corrupt, match="restore it from a backup"):
         ListKeeper(store, recipes)
+    assert not key.exists()
+    key.write_bytes(b"x" * 32)
+    with pytest.raises(Corrupt, match="not this state's"):
+        ListKeeper(store, recipes)
     key.write_bytes(b"short")
     with pytest.raises(Corrupt, match="5 bytes"):
         ListKeeper(store, recipes)

@@ -9,14 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hashmatch.errors import Malformed
-from hashmatch.media import worker
+from hashmatch.media import protocol
 from hashmatch.types import Examination, Fingerprint, Hashed, Reason, Unhashable, Wanted
 
 BYTES = {"pdq": 32, "phash": 8}
 BOTH = Wanted(("pdq", "sha256", "phash"))
 
-texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=worker.MAX_TEXT)
-numbers = st.integers(0, worker.MAX_NUMBER)
+texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=protocol.MAX_TEXT)
+numbers = st.integers(0, protocol.MAX_NUMBER)
 
 
 def hashed(hash_type: str) -> st.SearchStrategy[tuple[Hashed, ...]]:
@@ -52,27 +52,27 @@ def encoded(content: object) -> bytes:
 
 @given(examinations)
 def test_an_examination_reads_back(examination: Examination) -> None:
-    body = encoded(worker.examination_to_json(examination))
-    assert len(body) < worker.MAX_ANSWER_BYTES
-    assert worker.examination_from_json(body, BOTH, BYTES) == examination
+    body = encoded(protocol.examination_to_json(examination))
+    assert len(body) < protocol.MAX_ANSWER_BYTES
+    assert protocol.examination_from_json(body, BOTH, BYTES) == examination
 
 
 @given(st.lists(texts).map(tuple), st.frozensets(texts))
 def test_what_is_wanted_reads_back(hash_types: tuple[str, ...], variants: frozenset[str]) -> None:
     wanted = Wanted(hash_types, variants)
-    assert worker.wanted_from_json(worker.wanted_to_json(wanted)) == wanted
+    assert protocol.wanted_from_json(protocol.wanted_to_json(wanted)) == wanted
 
 
 def test_digests_read_back() -> None:
-    digests = tuple(Hashed(Fingerprint(name, bytes(length))) for name, length in worker.DIGEST_BYTES.items())
-    assert worker.digests_from_json(encoded(worker.digests_to_json(digests))) == digests
+    digests = tuple(Hashed(Fingerprint(name, bytes(length))) for name, length in protocol.DIGEST_BYTES.items())
+    assert protocol.digests_from_json(encoded(protocol.digests_to_json(digests))) == digests
 
 
 @given(examinations, st.data())
 def test_an_examination_with_one_part_replaced_is_refused_or_keeps_its_promise(
     examination: Examination, data: st.DataObject
 ) -> None:
-    content = json.loads(encoded(worker.examination_to_json(examination)))
+    content = json.loads(encoded(protocol.examination_to_json(examination)))
     part = content
     while isinstance(part, list) and part:
         index = data.draw(st.integers(0, len(part) - 1))
@@ -90,18 +90,18 @@ def test_an_examination_with_one_part_replaced_is_refused_or_keeps_its_promise(
 def test_nonsense_is_malformed(body: bytes) -> None:
     _read(body)
     with pytest.raises(Malformed):
-        worker.digests_from_json(body)
+        protocol.digests_from_json(body)
 
 
 def _read(body: bytes) -> None:
     """Reads what must be either refused or right in every part."""
     try:
-        found = worker.examination_from_json(body, BOTH, BYTES)
+        found = protocol.examination_from_json(body, BOTH, BYTES)
     except Malformed:
         return
     assert {h.fingerprint.hash_type for h in found.hashed} | {u.hash_type for u in found.unhashable} == set(BYTES)
     assert all(len(h.fingerprint.value) == BYTES[h.fingerprint.hash_type] for h in found.hashed)
-    assert all(type(n) is int and 0 <= n <= worker.MAX_NUMBER for n in (found.width, found.height, found.frames))
+    assert all(type(n) is int and 0 <= n <= protocol.MAX_NUMBER for n in (found.width, found.height, found.frames))
     assert all(h.quality is None or 0 <= h.quality <= 100 for h in found.hashed)
     assert all(type(text) is str and text.isascii() for text in (found.media_type, *(h.variant for h in found.hashed)))
 
@@ -119,11 +119,11 @@ def _read(body: bytes) -> None:
 )
 def test_digests_are_exactly_those_three(rows: object) -> None:
     with pytest.raises(Malformed):
-        worker.digests_from_json(encoded(rows))
+        protocol.digests_from_json(encoded(rows))
 
 
 def test_only_reasons_are_reasons() -> None:
-    assert worker.reason_from_json(b'"too_large"') is Reason.TOO_LARGE
+    assert protocol.reason_from_json(b'"too_large"') is Reason.TOO_LARGE
     for body in (b'"toolarge"', b"1", b"[]", b""):
         with pytest.raises(Malformed):
-            worker.reason_from_json(body)
+            protocol.reason_from_json(body)
