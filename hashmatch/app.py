@@ -16,7 +16,7 @@ from hashmatch.hashing import variants
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.index.live import LiveIndex
 from hashmatch.index.recipe import Recipe, load_recipes
-from hashmatch.lists.keeper import EntryIds, ListKeeper
+from hashmatch.lists.keeper import ListKeeper
 from hashmatch.media.sandbox import Sandbox
 from hashmatch.media.versions import decoders
 from hashmatch.pipeline import Pipeline
@@ -53,6 +53,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     async with sandboxed(settings, perceptual) as sandbox, AsyncExitStack() as closing:
         store = ListStore(settings.state)
         closing.callback(store.close)
+        keeper = ListKeeper(store, recipes)
         ledger = Ledger(settings.state, idempotency_hours=settings.idempotency_hours)
         closing.callback(ledger.close)
         follower = Follower(
@@ -60,7 +61,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
                 store,
                 widths={t: recipes[t].value_bytes for t in perceptual},
                 state_of=lambda record, version: list_state(record, version, recipes),
-                name_entry=EntryIds(settings.state),
+                name_entry=keeper.entry_ids,
             ),
             examine=lambda media: sandbox.examine(media, Wanted(perceptual)),
             poll_seconds=settings.poll_ms / 1000,
@@ -79,7 +80,6 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         )
         following = asyncio.create_task(follower.run(), name="follower")
         closing.push_async_callback(_end, following)
-        keeper = ListKeeper(store, recipes)
         yield Service(settings, recipes, running_versions, store, keeper, ledger, sandbox, follower, pipeline)
 
 

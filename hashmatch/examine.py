@@ -1,9 +1,9 @@
 """The job that a decode worker runs: hostile bytes → frames → fingerprints.
 
 Each wanted hash type ends among `hashed` or, once, among `unhashable`, never in neither: absence has a reason. It ends
-in both where a part of the media could not be hashed: what was hashed is searched, and what was not is not passed off as
-clean. So frames before a damaged one count, and so does a reduced reading of a picture too large for the readings that
-want every pixel.
+in both where a part of the media could not be hashed: what was hashed is searched, and the reason says that it was not
+all. So the frames before a damaged one count, and so does the reduced frame of a picture that is too large for variants
+that want every pixel.
 """
 
 from __future__ import annotations

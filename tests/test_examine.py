@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import math
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +23,7 @@ from PIL import Image
 from hashmatch import examine
 from hashmatch.errors import BadConfig
 from hashmatch.hashing import pdq, variants
+from hashmatch.media import limits
 from hashmatch.types import Examination, Hashed, Reason, Unhashable, Wanted
 
 PERCEPTUAL = ("pdq", "phash", "dhash", "ahash", "whash", "colorhash")
@@ -107,6 +111,72 @@ def test_one_usable_frame_of_an_animation_is_enough(drawing: ModuleType) -> None
     assert [(h.variant, h.frame_ms) for h in found.hashed] == [("", 100)]
     dark = examine.look(animation([black, black.point(lambda _: 2)], 100), Wanted())
     assert dark.unhashable == (Unhashable("pdq", Reason.LOW_QUALITY),)
+
+
+def cut_gif(media: bytes) -> bytes:
+    """Without its last frame's second half."""
+    return media[: (media.rindex(b"\x21\xf9\x04") + len(media)) // 2]
+
+
+def spoilt_tiff(frames: list[Image.Image]) -> bytes:
+    """With a last page whose pixels are not what its compression makes."""
+    file = io.BytesIO()
+    frames[0].save(file, "TIFF", save_all=True, append_images=frames[1:], compression="tiff_adobe_deflate")
+    media = bytearray(file.getvalue())
+    with Image.open(file) as pages:
+        pages.seek(len(frames) - 1)
+        start, size = pages.tag_v2[273][0], pages.tag_v2[279][0]  # type: ignore[attr-defined]
+    media[start : start + size] = bytes(size)
+    return bytes(media)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF"])
+def test_frames_before_a_damaged_one_are_hashed(drawing: ModuleType, kind: str) -> None:
+    frames = [Image.fromarray(drawing.landscape(seed, 240, 320)) for seed in (4, 5, 6)]
+    media = cut_gif(animation(frames, 100)) if kind == "GIF" else spoilt_tiff(frames)
+    found = examine.examine(media, Wanted(("pdq", "phash", "photodna")))
+    whole = examine.look(animation(frames[:2], 100), Wanted(("pdq", "phash")))
+    assert found.hashed[3:] == (
+        whole.hashed if kind == "GIF" else tuple(replace(one, frame_ms=0) for one in whole.hashed)
+    )
+    assert found.unhashable == (
+        Unhashable("pdq", Reason.UNDECODABLE),
+        Unhashable("phash", Reason.UNDECODABLE),
+        Unhashable("photodna", Reason.UNSUPPORTED_TYPE),
+    )
+    assert found.frames == 3
+
+
+def test_too_large_for_every_pixel_is_hashed_reduced(drawing: ModuleType) -> None:
+    side = math.isqrt(limits.MAX_PIXELS_FULL_SIZE_LUMA) + 1
+    file = io.BytesIO()
+    Image.fromarray(drawing.landscape(8, 500, 500)).resize((side, side), Image.Resampling.NEAREST).save(file, "JPEG")
+    plain = examine.look(file.getvalue(), Wanted())
+    assert plain.unhashable == ()
+    found = examine.look(file.getvalue(), Wanted(("pdq", "phash"), frozenset({"nn512", "unletterboxed"})))
+    assert found == replace(
+        plain, unhashable=(Unhashable("pdq", Reason.TOO_LARGE), Unhashable("phash", Reason.TOO_LARGE))
+    )
+    turned = examine.look(file.getvalue(), Wanted(("phash", "pdq"), frozenset({"flips"})))
+    assert by_variant(turned).keys() == variants.expand(["flips"]) - {"stored"}
+    assert turned.unhashable == (Unhashable("phash", Reason.TOO_LARGE),), "nothing of PDQ is missing"
+
+
+def test_too_large_for_colour_is_hashed_in_luma(drawing: ModuleType) -> None:
+    side = math.isqrt(limits.MAX_PIXELS_FULL_SIZE_COLOUR) + 1
+    file = io.BytesIO()
+    Image.fromarray(drawing.landscape(8, 500, 500)).resize((side, side), Image.Resampling.NEAREST).save(file, "JPEG")
+    found = examine.look(file.getvalue(), Wanted(("colorhash", "dhash", "pdq")))
+    assert [h.fingerprint.hash_type for h in found.hashed] == ["dhash", "pdq"]
+    assert found.unhashable == (Unhashable("colorhash", Reason.TOO_LARGE),)
+
+
+def test_too_large_for_anything_is_told_of_every_type(drawing: ModuleType) -> None:
+    media = bytearray(drawing.encode(drawing.noise(1, 16, 200), "PNG"))
+    media[16:24] = (60_000).to_bytes(4, "big") * 2
+    media[29:33] = zlib.crc32(media[12:29]).to_bytes(4, "big")
+    found = examine.look(bytes(media), Wanted(PERCEPTUAL, frozenset({"nn512"})))
+    assert found == Examination("image/png", unhashable=tuple(Unhashable(t, Reason.TOO_LARGE) for t in PERCEPTUAL))
 
 
 def test_a_fingerprint_that_comes_again_is_told_once(drawing: ModuleType) -> None:

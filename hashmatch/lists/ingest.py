@@ -104,7 +104,7 @@ def ingest(
                 recipe, value = _value(row, known, canary)
                 found.take(recipe.hash_type, value, _entry(row))
             except Malformed as e:
-                found.reject(row.line, f"{e.field}: {e}" if e.field else str(e))
+                found.reject(row.line, str(e))
         if seen % _TELL_EVERY == 0:
             if lines.number > MAX_LINES:
                 raise Malformed(

@@ -86,6 +86,8 @@ def _finished(
             change = versions.change(record, by, "")
             if activate:
                 change.activated.CopyFrom(versions.activate(step, record, version))
+            else:
+                change.staged.version = version.version
             answer.revision = step.finish(record, change)
             answer.version = version.version
             answer.activated = activate

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Self, TypeVar
 
 from hashmatch.errors import BadConfig, DeadlinePassed, HashmatchError, Overloaded, Unavailable
@@ -47,15 +46,15 @@ class Stats:
 class Sandbox:
     """A pool of decode workers. Belongs to the event loop that starts it, whose thread must outlive it.
 
-    `memory_bytes` bounds the resident memory of a whole worker: what the interpreter and the loaded job hold as the
-    walls go up (63 MiB with PDQ alone, 78 with every hash type) and what a submission adds, counted as it is reserved.
+    `memory_bytes` is resident memory of a whole worker, the interpreter and the loaded job included (63 MiB with PDQ
+    alone, 78 with every hash type). It is kept as a limit on address space, so what is reserved and untouched counts:
+    beyond what is mapped as the walls go up, a worker gets `memory_bytes` less what is resident then.
     """
 
     workers: int  # submissions at work at once; one more process stands by
     job: str = "hashmatch.examine"  # the module that a worker runs, as `worker.Job` says
-    # Those that can be wanted, and the bytes of their values: a worker can load no more once it runs.
-    hash_types: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"pdq": 32}))
-    memory_bytes: int = 480 << 20  # of one worker, as above; a submission that needs more is TOO_LARGE
+    hash_types: Mapping[str, int] = field(default_factory=lambda: {"pdq": 32})  # all that can be wanted → value's bytes
+    memory_bytes: int = 480 << 20  # resident, as above; a submission that needs more is TOO_LARGE
     deadline: float = 4.0  # seconds of wall time for one submission; then it is TIMED_OUT
     cpu_seconds: int = 5  # of one submission, kept by the kernel: holds where this process cannot keep the deadline
     require_walls: bool = True  # refuse to start where a wall is missing

@@ -64,10 +64,13 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         if first is None or first.WhichOneof("part") != "header":
             raise Malformed("the header comes first", field="header")
         convert.refuse_unknown_fields(first)
-        chunks = _Chunks(requests, asyncio.get_running_loop())
+        header = first.header
+        chunks = _Chunks(requests, asyncio.get_running_loop(), header.bytes)
         file = io.BufferedReader(chunks, READ_BYTES)
         try:
-            return await asyncio.to_thread(self._lists.stage, first.header, file, by=_caller(context))
+            return await asyncio.to_thread(
+                self._lists.stage, header, file, by=_caller(context), allow_rejects=header.allow_rejects
+            )
         except asyncio.CancelledError:
             chunks.abandoned = True
             raise
@@ -153,8 +156,11 @@ def _caller(context: Context) -> str:
 class _Chunks(io.RawIOBase):
     """The chunks of an import as a file, read by a worker thread, so that a slow reader holds its sender back."""
 
-    def __init__(self, requests: AsyncIterator[lists_pb2.ImportListRequest], loop: asyncio.AbstractEventLoop) -> None:
-        self._requests, self._loop = requests, loop
+    def __init__(
+        self, requests: AsyncIterator[lists_pb2.ImportListRequest], loop: asyncio.AbstractEventLoop, expected: int
+    ) -> None:
+        """`expected` is the length of the whole file in bytes, 0 where the caller does not know it."""
+        self._requests, self._loop, self._expected = requests, loop, expected
         self._rest = memoryview(b"")
         self._bytes = 0
         self.abandoned = False  # the caller has left; set by the event loop, read there too
@@ -166,6 +172,8 @@ class _Chunks(io.RawIOBase):
         while not self._rest:
             part = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
             if part is None:
+                if self._expected not in (0, self._bytes):
+                    raise Malformed(f"{self._bytes} bytes came, the header says {self._expected}", field="header.bytes")
                 return 0
             convert.refuse_unknown_fields(part)
             if part.WhichOneof("part") != "chunk":

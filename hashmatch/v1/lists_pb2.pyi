@@ -469,6 +469,8 @@ class ImportHeader(_message.Message):
     ACTIVATE_FIELD_NUMBER: _builtins.int
     MERGE_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    ALLOW_REJECTS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     format: Global___ImportFormat.ValueType
     hash_type: _builtins.str
@@ -481,9 +483,13 @@ class ImportHeader(_message.Message):
     """Add to the active entries instead of replacing them."""
     origin: _builtins.str
     """Name of the file, for the record."""
+    allow_rejects: _builtins.bool
+    """Activate even where lines were rejected."""
+    bytes: _builtins.int
+    """Length of the file, so that a stream cut short is refused; 0: not known."""
     @_builtins.property
     def columns(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """CSV: column name → field ("pdq", "md5", "label", "source_id", "hash_type", "fingerprint")."""
+        """CSV: column name → field ("pdq", "md5", "label", "source_id", "quality", "hash_type", "fingerprint")."""
 
     def __init__(
         self,
@@ -496,10 +502,12 @@ class ImportHeader(_message.Message):
         activate: _builtins.bool = ...,
         merge: _builtins.bool = ...,
         origin: _builtins.str = ...,
+        allow_rejects: _builtins.bool = ...,
+        bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate", b"activate", "columns", b"columns", "dry_run", b"dry_run", "format", b"format", "hash_type", b"hash_type", "merge", b"merge", "name", b"name", "origin", b"origin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate", b"activate", "allow_rejects", b"allow_rejects", "bytes", b"bytes", "columns", b"columns", "dry_run", b"dry_run", "format", b"format", "hash_type", b"hash_type", "merge", b"merge", "name", b"name", "origin", b"origin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

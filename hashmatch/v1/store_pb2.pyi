@@ -168,7 +168,7 @@ class VersionRecord(_message.Message):
     base: _builtins.int
     """The version whose entries table rows this one stands on; itself for an import."""
     parent: _builtins.int
-    """The version that this one's edit was made on; 0 for an import."""
+    """The version that this one's edit, or its merge, was made on; 0 for an import that replaces."""
     root_digest: _builtins.bytes
     """BLAKE2b-256 over the base's rows in key order."""
     created_by: _builtins.str
@@ -294,6 +294,7 @@ class ChangeRecord(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     ACTIVATED_FIELD_NUMBER: _builtins.int
     EDITED_FIELD_NUMBER: _builtins.int
+    STAGED_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     list: _builtins.str
     by: _builtins.str
@@ -310,6 +311,10 @@ class ChangeRecord(_message.Message):
     def edited(self) -> Global___Edited:
         """The list's new active version is one edit from its last."""
 
+    @_builtins.property
+    def staged(self) -> Global___Staged:
+        """A version was loaded; nothing that is searched changes."""
+
     def __init__(
         self,
         *,
@@ -322,16 +327,36 @@ class ChangeRecord(_message.Message):
         policy: _lists_pb2.Policy | None = ...,
         activated: Global___Activated | None = ...,
         edited: Global___Edited | None = ...,
+        staged: Global___Staged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "change", b"change", "created", b"created", "edited", b"edited", "policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "change", b"change", "created", b"created", "edited", b"edited", "policy", b"policy", "staged", b"staged"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "by", b"by", "change", b"change", "created", b"created", "edited", b"edited", "list", b"list", "policy", b"policy", "reason", b"reason", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "by", b"by", "change", b"change", "created", b"created", "edited", b"edited", "list", b"list", "policy", b"policy", "reason", b"reason", "revision", b"revision", "staged", b"staged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["created", "policy", "activated", "edited"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["created", "policy", "activated", "edited", "staged"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
 Global___ChangeRecord: _TypeAlias = ChangeRecord  # noqa: Y015
+
+@_typing.final
+class Staged(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Staged: _TypeAlias = Staged  # noqa: Y015
 
 @_typing.final
 class Activated(_message.Message):

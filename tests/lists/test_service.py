@@ -97,6 +97,7 @@ def test_the_way_of_a_list(talk: Talk, fingerprint, hex_file) -> None:
         (parts(header(), [b"00"]) * 2, "header"),
         (parts(header(hash_type="md6"), [b"00"]), "hash_type"),
         (parts(lists_pb2.ImportHeader(name="ours"), [b"00"]), "format"),
+        (parts(header(bytes=66), [b"00"]), "header.bytes"),
     ],
 )
 def test_imports_that_are_refused(talk: Talk, ours: object, requests: list[Any], field: str) -> None:
@@ -130,6 +131,21 @@ def test_an_export_that_is_refused(talk: Talk, ours: object) -> None:
             async for _ in stub.ExportList(lists_pb2.ExportListRequest(name="ours")):
                 pass
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+    talk(conversation)
+
+
+def test_rejects_hold_an_activation_up_unless_the_caller_allows_them(
+    talk: Talk, ours: object, hex_file, fingerprint
+) -> None:
+    file = hex_file([fingerprint(1)]) + b"zz\n"
+
+    async def conversation(stub: Any) -> None:
+        asked = header(activate=True, bytes=len(file))
+        held = await stub.ImportList(iter(parts(asked, [file[:10], file[10:]])))
+        assert (held.version, held.activated, held.rejected) == (1, False, 1)
+        asked.allow_rejects = True
+        assert (await stub.ImportList(iter(parts(asked, [file])))).activated
 
     talk(conversation)
 

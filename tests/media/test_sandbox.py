@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,27 +19,76 @@ import psutil
 import pytest
 
 from hashmatch.errors import BadConfig, DeadlinePassed, Overloaded, Unavailable
-from hashmatch.media.sandbox import Sandbox
+from hashmatch.media import protocol
+from hashmatch.media.process import memory_kills, reason_of
+from hashmatch.media.sandbox import LEAVING_SECONDS, Sandbox
 from hashmatch.types import Examination, Reason, Unhashable, Wanted
 
 T = TypeVar("T")
+Use = Callable[[Sandbox], Awaitable[T]]
 PDQ = Wanted(("pdq",))
 GOOD = b"good"
 
+DEADLINE = 0.8  # seconds, of the shared pools
+QUEUE = 12
 ANSWER_SECONDS = 0.05  # after a crash
 NEXT_SECONDS = 0.25  # until the next good answer
 LATE_SECONDS = 0.2  # after a deadline
-NOISE_SECONDS = 1.0  # what a loaded machine may add to any single figure; medians get no allowance
+FREE_SECONDS = 0.1  # after a caller has left
+# These bound the median of several: what else the machine does may add to any single figure.
 
 
-@pytest.fixture(autouse=True)
-def _job_in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    importlib.import_module("faulty")
+@pytest.fixture(scope="module", autouse=True)
+def _job_in_reach() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        importlib.import_module("faulty")
+        yield
 
 
-def sandboxed(use: Callable[[Sandbox], Awaitable[T]], **settings: Any) -> T:
-    """What `use` makes of a running sandbox."""
+class Pool:
+    """A running sandbox that several tests share; each finds it complete."""
+
+    def __init__(self, workers: int) -> None:
+        self._sandbox = Sandbox(
+            workers=workers, job="faulty", memory_bytes=150 << 20, deadline=DEADLINE, queue_limit=QUEUE
+        )
+
+    def __enter__(self) -> Pool:
+        self._runner = asyncio.Runner()
+        self._runner.run(self._sandbox.start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._sandbox.close())
+        self._runner.close()
+
+    def __call__(self, use: Use[T]) -> T:
+        """What `use` makes of it."""
+
+        async def main() -> T:
+            await recovered(self._sandbox)
+            return await use(self._sandbox)
+
+        return self._runner.run(main())
+
+
+@pytest.fixture(scope="module")
+def single(_job_in_reach: None) -> Iterator[Pool]:
+    """One worker and the spare."""
+    with Pool(1) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def double(_job_in_reach: None) -> Iterator[Pool]:
+    """Two workers and the spare."""
+    with Pool(2) as pool:
+        yield pool
+
+
+def sandboxed(use: Use[T], **settings: Any) -> T:
+    """What `use` makes of a sandbox of its own."""
 
     async def main() -> T:
         async with Sandbox(job="faulty", **{"workers": 1, **settings}) as sandbox:
@@ -63,12 +112,12 @@ def assert_good(examination: Examination, media: bytes = GOOD) -> None:
 
 async def recovered(sandbox: Sandbox) -> None:
     """Waits until the spare stands again."""
-    while sandbox.stats.idle < sandbox.workers + 1:
+    while sandbox.stats.idle < sandbox.workers + 1 or sandbox.stats.busy:
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("size", [0, 1, 65_536, 300_000, 5_000_000, 40_000_000])
-def test_media_of_every_size_arrives_whole(size: int) -> None:
+@pytest.mark.parametrize("size", [0, 1, 65_536, 300_000, 5_000_000, 20_000_000])
+def test_media_of_every_size_arrives_whole(single: Pool, size: int) -> None:
     media = b"good " + bytes(size)
 
     async def use(sandbox: Sandbox) -> None:
@@ -76,14 +125,14 @@ def test_media_of_every_size_arrives_whole(size: int) -> None:
         assert_good(await sandbox.examine(memoryview(media), PDQ), media)
         assert_good(await sandbox.examine(GOOD, PDQ))
 
-    sandboxed(use)
+    single(use)
 
 
-def test_exact_digests_are_not_asked_of_the_job() -> None:
+def test_exact_digests_are_not_asked_of_the_job(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> Examination:
         return await sandbox.examine(b"crash", Wanted(("sha256", "pdq", "pdq", "md5")))
 
-    found = sandboxed(use)
+    found = single(use)
     assert digests(found) == exact(b"crash")
     assert found.unhashable == (Unhashable("pdq", Reason.UNDECODABLE),)
 
@@ -99,49 +148,48 @@ def test_exact_digests_are_not_asked_of_the_job() -> None:
         ("early", Reason.UNDECODABLE),  # before the digests: the parent makes them
         ("bomb", Reason.TOO_LARGE),
         ("grow", Reason.TOO_LARGE),
-        ("spin", Reason.TIMED_OUT),
-        ("sleep 60", Reason.TIMED_OUT),
     ],
 )
-def test_what_media_does_to_a_worker_costs_one_unknown(act: str, reason: Reason) -> None:
+def test_what_media_does_to_a_worker_costs_one_unknown(single: Pool, act: str, reason: Reason) -> None:
     async def use(sandbox: Sandbox) -> Examination:
         found = await sandbox.examine(act.encode(), PDQ)
         assert_good(await sandbox.examine(GOOD, PDQ))
         return found
 
-    found = sandboxed(use, memory_bytes=150 << 20, deadline=1.5)
+    found = single(use)
     assert digests(found) == exact(act.encode())
     assert found.unhashable == (Unhashable("pdq", reason),)
 
 
-def test_media_larger_than_memory_is_too_large() -> None:
-    async def use(sandbox: Sandbox) -> Examination:
-        return await sandbox.examine(bytes(200 << 20), PDQ)
+def test_media_larger_than_memory_is_too_large(single: Pool) -> None:
+    media = bytes(150 << 20)
 
-    found = sandboxed(use, memory_bytes=100 << 20)
+    async def use(sandbox: Sandbox) -> Examination:
+        return await sandbox.examine(media, PDQ)
+
+    found = single(use)
     assert found.unhashable == (Unhashable("pdq", Reason.TOO_LARGE),)
-    assert digests(found) == exact(bytes(200 << 20))
+    assert digests(found) == exact(media)
 
 
 def test_the_kernel_keeps_the_cpu_limit() -> None:
     async def use(sandbox: Sandbox) -> tuple[Examination, int, float]:
-        began = time.monotonic()
-        for _ in range(3):  # the limit is per submission: this is more than one may use
-            assert_good(await sandbox.examine(b"spin 0.5", PDQ), b"spin 0.5")
+        for _ in range(3):  # the limit is per submission: this is more than one may use, in whole seconds
+            assert_good(await sandbox.examine(b"spin 0.8", PDQ), b"spin 0.8")
         began = time.monotonic()
         found = await sandbox.examine(b"spin", PDQ)
         return found, sandbox.stats.timeouts, time.monotonic() - began
 
-    found, timeouts, took = sandboxed(use, deadline=30, cpu_seconds=1)
+    found, timeouts, took = sandboxed(use, deadline=60, cpu_seconds=1)
     assert found.unhashable == (Unhashable("pdq", Reason.TIMED_OUT),)
     assert timeouts == 1
-    assert took < 2 + 3 * NOISE_SECONDS  # CPU time is counted in whole seconds
+    assert took < 60, "the deadline would have come later"
 
 
-def test_a_crash_is_answered_at_once_and_so_is_the_next() -> None:
+def test_a_crash_is_answered_at_once_and_so_is_the_next(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> tuple[list[float], list[float]]:
         answered, good = [], []
-        for _ in range(9):
+        for _ in range(7):
             began = time.monotonic()
             found = await sandbox.examine(b"crash", PDQ)
             answered.append(time.monotonic() - began)
@@ -152,37 +200,38 @@ def test_a_crash_is_answered_at_once_and_so_is_the_next() -> None:
             await recovered(sandbox)
         return answered, good
 
-    answered, good = sandboxed(use, workers=2)
+    answered, good = single(use)
     assert statistics.median(answered) <= ANSWER_SECONDS
     assert statistics.median(good) <= NEXT_SECONDS
-    assert max(*answered, *good) <= NEXT_SECONDS + NOISE_SECONDS
 
 
-def test_a_hang_is_answered_on_the_deadline() -> None:
+def test_a_hang_is_answered_on_the_deadline(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> list[float]:
         late = []
         for act in (b"spin", b"sleep 60", b"spin"):
-            began = time.monotonic()
+            timeouts, began = sandbox.stats.timeouts, time.monotonic()
             found = await sandbox.examine(act, PDQ)
-            late.append(time.monotonic() - began - 0.5)
+            late.append(time.monotonic() - began - DEADLINE)
+            assert digests(found) == exact(act)
             assert found.unhashable == (Unhashable("pdq", Reason.TIMED_OUT),)
+            assert sandbox.stats.timeouts == timeouts + 1
+            assert_good(await sandbox.examine(GOOD, PDQ))
             await recovered(sandbox)
         return late
 
-    late = sandboxed(use, deadline=0.5)
+    late = single(use)
     assert min(late) >= -0.01
     assert statistics.median(late) <= LATE_SECONDS
 
 
-def test_a_storm_of_crashes_gives_no_wrong_answer_and_leaks_nothing() -> None:
-    """A hundred crashes among three hundred submissions, eight at a time."""
+def test_a_storm_of_crashes_gives_no_wrong_answer_and_leaks_nothing(double: Pool) -> None:
+    """A third of a hundred submissions crash, eight at a time."""
 
     async def use(sandbox: Sandbox) -> None:
         me = psutil.Process()
         await sandbox.examine(b"crash", PDQ)  # the first trace message and the first thread are there for good
-        assert_good(await sandbox.examine(GOOD, PDQ))
         await recovered(sandbox)
-        before = me.num_fds(), len(me.children())
+        before, held = sandbox.stats, (me.num_fds(), len(me.children()))
         gate = asyncio.Semaphore(8)
 
         async def one(number: int) -> None:
@@ -195,26 +244,14 @@ def test_a_storm_of_crashes_gives_no_wrong_answer_and_leaks_nothing() -> None:
             else:
                 assert_good(found, media)
 
-        await asyncio.gather(*(one(number) for number in range(300)))
+        await asyncio.gather(*(one(number) for number in range(100)))
         await recovered(sandbox)
-        assert (me.num_fds(), len(me.children())) == before
-        assert sandbox.stats.crashes == 101
-        assert sandbox.stats.restarts == 101
+        assert (me.num_fds(), len(me.children())) == held
+        assert sandbox.stats.crashes - before.crashes == 34
+        assert sandbox.stats.restarts - before.restarts == 34
         assert sandbox.healthy
 
-    sandboxed(use, workers=2)
-
-
-def test_no_process_and_no_descriptor_is_left_behind() -> None:
-    me = psutil.Process()
-    before = me.num_fds()
-
-    async def use(sandbox: Sandbox) -> None:
-        await sandbox.examine(b"crash", PDQ)
-
-    sandboxed(use, workers=2)
-    assert me.num_fds() == before
-    assert me.children() == []
+    double(use)
 
 
 @pytest.mark.parametrize(
@@ -230,77 +267,78 @@ def test_no_process_and_no_descriptor_is_left_behind() -> None:
         "05" + "00000010" + b'"low_quality"   '.hex(),  # a fine answer, with another behind it
     ],
 )
-def test_nonsense_is_a_crash(said: str) -> None:
+def test_nonsense_is_a_crash(single: Pool, said: str) -> None:
     async def use(sandbox: Sandbox) -> None:
-        media = b"say " + said.encode()
+        media, before = b"say " + said.encode(), sandbox.stats
         found = await sandbox.examine(media, PDQ)
         if found.unhashable != (Unhashable("pdq", Reason.LOW_QUALITY),):
             assert found.unhashable == (Unhashable("pdq", Reason.UNDECODABLE),)
             assert digests(found) == exact(media)
-            assert sandbox.stats.crashes == 1
+            assert sandbox.stats.crashes == before.crashes + 1
         await asyncio.sleep(0.05)  # for what it said too much
         assert_good(await sandbox.examine(GOOD, PDQ))
         await recovered(sandbox)
-        assert sandbox.stats.restarts == 1
+        assert sandbox.stats.restarts == before.restarts + 1
 
-    sandboxed(use, deadline=3)
+    single(use)
 
 
-def test_a_worker_that_floods_its_socket_is_sent_away() -> None:
+def test_a_worker_that_floods_its_socket_is_sent_away(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> None:
         assert (await sandbox.examine(b"flood", PDQ)).unhashable == (Unhashable("pdq", Reason.UNDECODABLE),)
         assert_good(await sandbox.examine(GOOD, PDQ))
 
-    sandboxed(use)
+    single(use)
 
 
-def test_a_library_that_chatters_holds_nobody_up() -> None:
+def test_a_library_that_chatters_holds_nobody_up(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> None:
+        crashes = sandbox.stats.crashes
         for _ in range(3):
             assert (await sandbox.examine(b"chatter", PDQ)).media_type == "chattered"
-        assert sandbox.stats.crashes == 0
+        assert sandbox.stats.crashes == crashes
 
-    sandboxed(use)
+    single(use)
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+def test_a_full_queue_refuses_and_says_when_to_come_back(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> None:
-        running = [asyncio.create_task(sandbox.examine(b"sleep 0.5", PDQ)) for _ in range(3)]
+        acts = [b"sleep 0.2", *[GOOD] * QUEUE]
+        running = [asyncio.create_task(sandbox.examine(act, PDQ)) for act in acts]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert (sandbox.stats.busy, sandbox.stats.waiting) == (1, 2)
+        assert (sandbox.stats.busy, sandbox.stats.waiting) == (1, QUEUE)
         with pytest.raises(Overloaded) as refused:
             await sandbox.examine(GOOD, PDQ)
         assert refused.value.retry_after > 0
         assert all(not found.unhashable for found in await asyncio.gather(*running))
         assert (sandbox.stats.busy, sandbox.stats.waiting) == (0, 0)
 
-    sandboxed(use, queue_limit=2)
+    single(use)
 
 
-def test_a_caller_whose_time_is_over_leaves_the_queue_and_the_worker() -> None:
+def test_a_caller_whose_time_is_over_leaves_the_queue_and_the_worker(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> None:
-        running = asyncio.create_task(sandbox.examine(b"sleep 1", PDQ))
-        await asyncio.sleep(0.05)
-        began = time.monotonic()
+        running = asyncio.create_task(sandbox.examine(b"sleep 0.6", PDQ))
+        await asyncio.sleep(0)
         with pytest.raises(DeadlinePassed):
-            await sandbox.examine(GOOD, PDQ, timeout=0.1)
-        assert time.monotonic() - began < 0.1 + NOISE_SECONDS
+            await sandbox.examine(GOOD, PDQ, timeout=0.05)
+        assert not running.done()
         assert sandbox.stats.waiting == 0
         assert not (await running).unhashable
         with pytest.raises(DeadlinePassed):
-            await sandbox.examine(b"sleep 60", PDQ, timeout=0.1)
+            await sandbox.examine(b"sleep 60", PDQ, timeout=0.05)
         assert_good(await sandbox.examine(GOOD, PDQ))
 
-    sandboxed(use)
+    single(use)
 
 
-def test_a_caller_that_leaves_frees_its_worker_within_a_tenth_of_a_second() -> None:
+def test_a_caller_that_leaves_frees_its_worker(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> list[float]:
         took = []
-        for _ in range(7):
-            running = asyncio.create_task(sandbox.examine(b"spin 30", PDQ))
-            await asyncio.sleep(0.05)
+        for _ in range(5):
+            running = asyncio.create_task(sandbox.examine(b"spin", PDQ))
+            await asyncio.sleep(0.02)
             running.cancel()
             began = time.monotonic()
             assert_good(await sandbox.examine(GOOD, PDQ))
@@ -309,24 +347,29 @@ def test_a_caller_that_leaves_frees_its_worker_within_a_tenth_of_a_second() -> N
             await recovered(sandbox)
         return took
 
-    assert statistics.median(sandboxed(use, deadline=60)) <= 0.1
+    assert statistics.median(single(use)) <= FREE_SECONDS
 
 
-def test_a_short_submission_whose_caller_left_costs_no_worker() -> None:
-    async def use(sandbox: Sandbox) -> int:
-        running = asyncio.create_task(sandbox.examine(b"sleep 0.01", PDQ))
-        await asyncio.sleep(0.005)
-        running.cancel()
-        await asyncio.sleep(0.5)
-        return sandbox.stats.restarts
+def test_a_short_submission_whose_caller_left_costs_no_worker(single: Pool) -> None:
+    async def use(sandbox: Sandbox) -> list[int]:
+        costs = []
+        for _ in range(5):
+            restarts = sandbox.stats.restarts
+            running = asyncio.create_task(sandbox.examine(b"sleep 0.01", PDQ))
+            await asyncio.sleep(0.005)
+            running.cancel()
+            await asyncio.sleep(2 * LEAVING_SECONDS)
+            await recovered(sandbox)
+            costs.append(sandbox.stats.restarts - restarts)
+        return costs
 
-    assert sandboxed(use) == 0
+    assert statistics.median(single(use)) == 0  # a busy machine may make a short one long
 
 
-def test_callers_that_leave_the_queue_free_their_places() -> None:
+def test_callers_that_leave_the_queue_free_their_places(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> None:
-        running = asyncio.create_task(sandbox.examine(b"sleep 0.3", PDQ))
-        await asyncio.sleep(0.05)
+        running = asyncio.create_task(sandbox.examine(b"sleep 0.2", PDQ))
+        await asyncio.sleep(0)
         waiting = [asyncio.create_task(sandbox.examine(b"good %d" % n, PDQ)) for n in range(10)]
         await asyncio.sleep(0)
         for task in waiting[::2]:
@@ -339,10 +382,10 @@ def test_callers_that_leave_the_queue_free_their_places() -> None:
                 assert_good(await task, b"good %d" % number)
         assert (sandbox.stats.busy, sandbox.stats.waiting) == (0, 0)
 
-    sandboxed(use)
+    single(use)
 
 
-def test_cancellation_at_any_moment_loses_no_worker() -> None:
+def test_cancellation_at_any_moment_loses_no_worker(double: Pool) -> None:
     async def use(sandbox: Sandbox) -> None:
         for step in range(120):
             tasks = [asyncio.create_task(sandbox.examine(b"good %d" % n, PDQ)) for n in range(4)]
@@ -352,24 +395,26 @@ def test_cancellation_at_any_moment_loses_no_worker() -> None:
             for task in tasks[step % 4 :]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        while sandbox.stats.busy:
-            await asyncio.sleep(0.01)
+        await recovered(sandbox)
         found = await asyncio.gather(*(sandbox.examine(b"good %d" % n, PDQ) for n in range(4)))
         for number, examination in enumerate(found):
             assert_good(examination, b"good %d" % number)
         assert sandbox.stats.waiting == 0
 
-    sandboxed(use, workers=2)
+    double(use)
 
 
 def test_an_idle_worker_that_is_killed_costs_nothing() -> None:
+    others = psutil.Process().children()
+
     async def blocking(seconds: float) -> None:
         time.sleep(seconds)  # the loop cannot see the end before the next submission is there
 
     async def use(sandbox: Sandbox) -> None:
         for wait in (asyncio.sleep, blocking):
-            for child in reversed(psutil.Process().children()):
-                child.kill()
+            for child in psutil.Process().children():
+                if child not in others:
+                    child.kill()
             await wait(0.1)
             assert_good(await sandbox.examine(GOOD, PDQ))
             await recovered(sandbox)
@@ -378,22 +423,44 @@ def test_an_idle_worker_that_is_killed_costs_nothing() -> None:
     sandboxed(use)
 
 
-def test_a_worker_out_of_memory_for_the_kernel_is_too_large() -> None:
-    async def use(sandbox: Sandbox) -> Examination:
-        pid = (await sandbox.examine(GOOD, PDQ)).height
-        running = asyncio.create_task(sandbox.examine(b"sleep 30", PDQ))
-        await asyncio.sleep(0.05)
-        os.kill(pid, signal.SIGKILL)
-        return await running
+@pytest.mark.parametrize("moment", [0.0, 0.1])
+def test_a_worker_that_somebody_else_kills_is_a_crash(single: Pool, moment: float) -> None:
+    """Also where it is killed in the moment that it is handed the submission."""
 
-    assert sandboxed(use, deadline=60).unhashable == (Unhashable("pdq", Reason.TOO_LARGE),)
+    async def use(sandbox: Sandbox) -> None:
+        pid = (await sandbox.examine(GOOD, PDQ)).height  # the last one back is the next one out
+        crashes = sandbox.stats.crashes
+        running = asyncio.create_task(sandbox.examine(b"sleep 30", PDQ))
+        await asyncio.sleep(moment)
+        os.kill(pid, signal.SIGKILL)
+        found = await running
+        assert digests(found) == exact(b"sleep 30")
+        assert found.unhashable == (Unhashable("pdq", Reason.UNDECODABLE),)
+        assert sandbox.stats.crashes == crashes + 1
+
+    single(use)
+
+
+@pytest.mark.parametrize("starved", [False, True])
+def test_too_large_takes_evidence_of_memory(starved: bool) -> None:
+    assert reason_of(-signal.SIGKILL, starved=starved) is (Reason.TOO_LARGE if starved else Reason.UNDECODABLE)
+    assert reason_of(protocol.OUT_OF_MEMORY, starved=starved) is Reason.TOO_LARGE
+    assert reason_of(-signal.SIGXCPU, starved=starved) is Reason.TIMED_OUT
+    for status in (0, 1, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGTERM):
+        assert reason_of(status, starved=starved) is Reason.UNDECODABLE
+
+
+def test_the_kernel_is_asked_how_often_it_was_short_of_memory() -> None:
+    told = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    assert memory_kills() >= int(told["oom_kill"])
 
 
 def test_a_job_that_does_not_work_stops_the_start() -> None:
+    others = psutil.Process().children()
     for settings, why in (({"hash_types": {"broken": 32}}, "decoder does not work"), ({"job": "no_such"}, "no_such")):
         with pytest.raises(BadConfig, match=why):
             asyncio.run(Sandbox(**{"job": "faulty", "workers": 2, **settings}).start())
-    assert psutil.Process().children() == []
+    assert psutil.Process().children() == others
 
 
 def test_callers_are_told_when_workers_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,10 +486,14 @@ def test_callers_are_told_when_workers_cannot_be_replaced(tmp_path: Path, monkey
     asyncio.run(main())
 
 
-def test_closing_answers_those_at_work_and_those_who_wait() -> None:
+def test_closing_answers_those_who_wait_and_leaves_nothing_behind() -> None:
+    me = psutil.Process()
+
     async def main() -> None:
+        held = me.num_fds(), me.children()
         sandbox = Sandbox(workers=1, job="faulty", deadline=60)
         await sandbox.start()
+        await sandbox.examine(b"crash", PDQ)
         tasks = [asyncio.create_task(sandbox.examine(b"sleep 60", PDQ)) for _ in range(3)]
         await asyncio.sleep(0.1)
         await sandbox.close()
@@ -432,7 +503,7 @@ def test_closing_answers_those_at_work_and_those_who_wait() -> None:
         with pytest.raises(Unavailable):
             await sandbox.examine(GOOD, PDQ)
         assert not sandbox.healthy
-        assert psutil.Process().children() == []
+        assert (me.num_fds(), me.children()) == held
 
     asyncio.run(main())
 

@@ -27,18 +27,21 @@ def hashed(hash_type: str) -> st.SearchStrategy[tuple[Hashed, ...]]:
     return st.lists(one, min_size=1, max_size=4).map(tuple)
 
 
-def unhashable(hash_type: str) -> st.SearchStrategy[Unhashable]:
-    return st.builds(Unhashable, st.just(hash_type), st.sampled_from(Reason))
+@st.composite
+def examinations(draw: st.DrawFn) -> Examination:
+    """Each wanted hash type hashed, unhashable, or both."""
+    fingerprints: list[Hashed] = []
+    missed: list[Unhashable] = []
+    for hash_type in BYTES:
+        ends = draw(st.sampled_from(["hashed", "unhashable", "both"]))
+        if ends != "unhashable":
+            fingerprints += draw(hashed(hash_type))
+        if ends != "hashed":
+            missed.append(Unhashable(hash_type, draw(st.sampled_from(Reason))))
+    width, height, frames = draw(numbers), draw(numbers), draw(numbers)
+    return Examination(draw(texts), width, height, frames, tuple(fingerprints), tuple(missed))
 
 
-examinations = st.one_of(
-    st.builds(
-        Examination, texts, numbers, numbers, numbers, hashed("pdq"), unhashable("phash").map(lambda one: (one,))
-    ),
-    st.builds(
-        Examination, texts, numbers, numbers, numbers, st.just(()), st.tuples(unhashable("pdq"), unhashable("phash"))
-    ),
-)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["pdq", "00" * 32, "md5"]),
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner, max_size=3),
@@ -50,7 +53,7 @@ def encoded(content: object) -> bytes:
     return json.dumps(content).encode()
 
 
-@given(examinations)
+@given(examinations())
 def test_an_examination_reads_back(examination: Examination) -> None:
     body = encoded(protocol.examination_to_json(examination))
     assert len(body) < protocol.MAX_ANSWER_BYTES
@@ -68,7 +71,7 @@ def test_digests_read_back() -> None:
     assert protocol.digests_from_json(encoded(protocol.digests_to_json(digests))) == digests
 
 
-@given(examinations, st.data())
+@given(examinations(), st.data())
 def test_an_examination_with_one_part_replaced_is_refused_or_keeps_its_promise(
     examination: Examination, data: st.DataObject
 ) -> None:
@@ -81,6 +84,37 @@ def test_an_examination_with_one_part_replaced_is_refused_or_keeps_its_promise(
             break
         part = part[index]
     _read(encoded(content))
+
+
+@pytest.mark.parametrize(
+    ("hashed", "unhashable"),
+    [
+        ([], [["pdq", "undecodable"]]),  # nothing of phash
+        ([], [["pdq", "undecodable"], ["pdq", "too_large"], ["phash", "too_large"]]),  # two reasons
+        ([["phash", "00" * 8, None, "", 0]], [["pdq", "undecodable"], ["dhash", "too_large"]]),  # not wanted
+        ([["phash", "00" * 8, None, "", 0]], [["pdq", "undecodable"], ["sha256", "too_large"]]),  # never unhashable
+    ],
+)
+def test_an_answer_is_about_each_wanted_hash_type_and_no_other(hashed: object, unhashable: object) -> None:
+    with pytest.raises(Malformed):
+        protocol.examination_from_json(encoded(["", 0, 0, 0, hashed, unhashable]), BOTH, BYTES)
+
+
+@given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=40))), st.integers(1, 9))
+def test_messages_are_taken_whole_however_they_arrive(sent: list[tuple[int, bytes]], step: int) -> None:
+    stream = b"".join(protocol.HEAD.pack(kind, len(body)) + body for kind, body in sent)
+    received, taken = bytearray(), []
+    for at in range(0, len(stream), step):
+        received += stream[at : at + step]
+        while message := protocol.take_message(received):
+            taken.append(message)
+    assert taken == sent
+    assert received == b""
+
+
+def test_a_message_that_is_too_long_is_refused_by_its_head() -> None:
+    with pytest.raises(Malformed):
+        protocol.take_message(bytearray(protocol.HEAD.pack(protocol.EXAMINED, protocol.MAX_ANSWER_BYTES + 1)))
 
 
 @given(st.binary() | anything.map(encoded))
@@ -100,6 +134,7 @@ def _read(body: bytes) -> None:
     except Malformed:
         return
     assert {h.fingerprint.hash_type for h in found.hashed} | {u.hash_type for u in found.unhashable} == set(BYTES)
+    assert len({u.hash_type for u in found.unhashable}) == len(found.unhashable)
     assert all(len(h.fingerprint.value) == BYTES[h.fingerprint.hash_type] for h in found.hashed)
     assert all(type(n) is int and 0 <= n <= protocol.MAX_NUMBER for n in (found.width, found.height, found.frames))
     assert all(h.quality is None or 0 <= h.quality <= 100 for h in found.hashed)
