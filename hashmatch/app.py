@@ -41,7 +41,7 @@ class Service:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Service]:
+async def running(settings: Settings, *, spares: int = 1) -> AsyncIterator[Service]:
     """The service over `settings.state`, its workers started and its lists being followed.
 
     Raises:
@@ -50,7 +50,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     """
     recipes = load_recipes(settings.recipes)
     perceptual = tuple(t for t, recipe in recipes.items() if recipe.enabled and recipe.distance == "hamming")
-    async with sandboxed(settings, perceptual) as sandbox, AsyncExitStack() as closing:
+    async with sandboxed(settings, perceptual, spares=spares) as sandbox, AsyncExitStack() as closing:
         store = ListStore(settings.state)
         closing.callback(store.close)
         keeper = ListKeeper(store, recipes)
@@ -84,7 +84,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def sandboxed(settings: Settings, hash_types: Iterable[str]) -> AsyncIterator[Sandbox]:
+async def sandboxed(settings: Settings, hash_types: Iterable[str], *, spares: int = 1) -> AsyncIterator[Sandbox]:
     """Decode workers behind their walls, ready to compute the perceptual types among `hash_types`.
 
     Raises:
@@ -92,6 +92,7 @@ async def sandboxed(settings: Settings, hash_types: Iterable[str]) -> AsyncItera
     """
     sandbox = Sandbox(
         workers=settings.workers,
+        spares=spares,
         memory_bytes=settings.worker_memory_bytes,
         deadline=settings.decode_seconds,
         cpu_seconds=math.ceil(settings.decode_seconds)

@@ -65,7 +65,7 @@ async def _hash(
     args: argparse.Namespace, found: Iterable[tuple[str, bytes]], types: tuple[str, ...], wanted: Wanted
 ) -> int:
     unhashable = False
-    async with aclosing(_examined(args.settings, found, wanted)) as examined:
+    async with aclosing(_examined(media.settings_for(args), found, wanted)) as examined:
         async for name, examination in examined:
             unhashable |= bool(examination.unhashable)
             _print(name, examination, types, args.json)
@@ -75,7 +75,7 @@ async def _hash(
 async def _examined(
     settings: Settings, found: Iterable[tuple[str, bytes]], wanted: Wanted
 ) -> AsyncGenerator[tuple[str, Examination], None]:
-    async with app.sandboxed(settings, wanted.hash_types) as sandbox:
+    async with app.sandboxed(settings, wanted.hash_types, spares=0) as sandbox:
         async for name, examination in media.in_order(found, lambda m: sandbox.examine(m, wanted), settings.workers):
             yield name, examination
 

@@ -109,7 +109,7 @@ async def _judge(
         async with client.AsyncClient(args.server) as remote:
             yield remote.ask
         return
-    async with app.running(args.settings) as service:
+    async with app.running(media.settings_for(args), spares=0) as service:
         await service.follower.ready()
         widths = {t: recipe.value_bytes for t, recipe in service.recipes.items()}
 

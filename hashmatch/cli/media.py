@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from hashmatch.config import Settings
 from hashmatch.errors import Malformed
 
 T = TypeVar("T")
@@ -33,6 +36,12 @@ def read(paths: Sequence[str], *, recursive: bool, limit: int) -> Iterator[tuple
         if len(media) > limit:
             raise Malformed(f"{name}: more than {limit} bytes; raise max_media_bytes to judge it")
         yield name, media
+
+
+def settings_for(args: argparse.Namespace) -> Settings:
+    """The settings, with no more workers than there is work: each takes a third of a second to start."""
+    settings: Settings = args.settings
+    return settings if args.recursive else replace(settings, workers=min(settings.workers, len(args.paths)))
 
 
 async def in_order(

@@ -1,8 +1,8 @@
 """Decode workers, seen from the server: whatever media does to a worker, it costs that one submission an UNKNOWN.
 
 A worker has at most one submission. Nonsense from it ends it, and where it is late it is killed, never waited for.
-`workers` submissions run at once; one more worker stands warm, so that a dead one is replaced at once while its
-successor starts (0.3 s and more) behind it.
+`workers` submissions run at once; `spares` more stand warm, so that a dead one is replaced at once while its successor
+starts (0.3 s and more) behind it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Sandbox:
     beyond what is mapped as the walls go up, a worker gets `memory_bytes` less what is resident then.
     """
 
-    workers: int  # submissions at work at once; one more process stands by
+    workers: int  # submissions at work at once
+    spares: int = 1  # more workers that stand warm: with none, the next answer after a crash waits for a new one
     job: str = "hashmatch.examine"  # the module that a worker runs, as `worker.Job` says
     hash_types: Mapping[str, int] = field(default_factory=lambda: {"pdq": 32})  # all that can be wanted → value's bytes
     memory_bytes: int = 480 << 20  # resident, as above; a submission that needs more is TOO_LARGE
@@ -90,7 +91,7 @@ class Sandbox:
             async with gate:
                 await self._start_one()
 
-        self._starts.update(asyncio.create_task(one()) for _ in range(self.workers + 1))
+        self._starts.update(asyncio.create_task(one()) for _ in range(self.workers + self.spares))
         try:
             await asyncio.gather(*self._starts)
         except BaseException as e:
@@ -257,7 +258,7 @@ class Sandbox:
             start.add_done_callback(self._starts.discard)
 
     def _missing(self) -> int:
-        return self.workers + 1 - len(self._all) - len(self._starts)
+        return self.workers + self.spares - len(self._all) - len(self._starts)
 
     async def _replace(self) -> None:
         """Starts workers until none is missing, however long that takes."""

@@ -29,7 +29,7 @@ Use = Callable[[Sandbox], Awaitable[T]]
 PDQ = Wanted(("pdq",))
 GOOD = b"good"
 
-DEADLINE = 0.8  # seconds, of the shared pools
+DEADLINE = 1.0  # seconds, of the shared pools
 QUEUE = 12
 ANSWER_SECONDS = 0.05  # after a crash
 NEXT_SECONDS = 0.25  # until the next good answer
@@ -189,7 +189,7 @@ def test_the_kernel_keeps_the_cpu_limit() -> None:
 def test_a_crash_is_answered_at_once_and_so_is_the_next(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> tuple[list[float], list[float]]:
         answered, good = [], []
-        for _ in range(7):
+        for _ in range(5):
             began = time.monotonic()
             found = await sandbox.examine(b"crash", PDQ)
             answered.append(time.monotonic() - began)
@@ -205,27 +205,31 @@ def test_a_crash_is_answered_at_once_and_so_is_the_next(single: Pool) -> None:
     assert statistics.median(good) <= NEXT_SECONDS
 
 
-def test_a_hang_is_answered_on_the_deadline(single: Pool) -> None:
+def test_a_hang_is_answered_on_the_deadline(double: Pool) -> None:
     async def use(sandbox: Sandbox) -> list[float]:
-        late = []
-        for act in (b"spin", b"sleep 60", b"spin"):
-            timeouts, began = sandbox.stats.timeouts, time.monotonic()
+        async def late(act: bytes) -> float:
+            began = time.monotonic()
             found = await sandbox.examine(act, PDQ)
-            late.append(time.monotonic() - began - DEADLINE)
+            took = time.monotonic() - began
             assert digests(found) == exact(act)
             assert found.unhashable == (Unhashable("pdq", Reason.TIMED_OUT),)
-            assert sandbox.stats.timeouts == timeouts + 1
+            return took - DEADLINE
+
+        figures, timeouts = [], sandbox.stats.timeouts
+        for _ in range(2):
+            figures += await asyncio.gather(late(b"spin"), late(b"sleep 60"))
             assert_good(await sandbox.examine(GOOD, PDQ))
             await recovered(sandbox)
-        return late
+        assert sandbox.stats.timeouts == timeouts + 4
+        return figures
 
-    late = single(use)
-    assert min(late) >= -0.01
-    assert statistics.median(late) <= LATE_SECONDS
+    figures = double(use)
+    assert min(figures) >= -0.01
+    assert statistics.median(figures) <= LATE_SECONDS
 
 
 def test_a_storm_of_crashes_gives_no_wrong_answer_and_leaks_nothing(double: Pool) -> None:
-    """A third of a hundred submissions crash, eight at a time."""
+    """A quarter of a hundred submissions crash, eight at a time."""
 
     async def use(sandbox: Sandbox) -> None:
         me = psutil.Process()
@@ -235,10 +239,10 @@ def test_a_storm_of_crashes_gives_no_wrong_answer_and_leaks_nothing(double: Pool
         gate = asyncio.Semaphore(8)
 
         async def one(number: int) -> None:
-            media = b"crash %d" % number if number % 3 == 0 else b"good %d" % number
+            media = b"crash %d" % number if number % 4 == 0 else b"good %d" % number
             async with gate:
                 found = await sandbox.examine(media, PDQ)
-            if number % 3 == 0:
+            if number % 4 == 0:
                 assert digests(found) == exact(media)
                 assert found.unhashable == (Unhashable("pdq", Reason.UNDECODABLE),)
             else:
@@ -247,8 +251,8 @@ def test_a_storm_of_crashes_gives_no_wrong_answer_and_leaks_nothing(double: Pool
         await asyncio.gather(*(one(number) for number in range(100)))
         await recovered(sandbox)
         assert (me.num_fds(), len(me.children())) == held
-        assert sandbox.stats.crashes - before.crashes == 34
-        assert sandbox.stats.restarts - before.restarts == 34
+        assert sandbox.stats.crashes - before.crashes == 25
+        assert sandbox.stats.restarts - before.restarts == 25
         assert sandbox.healthy
 
     double(use)
@@ -319,7 +323,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(single: Pool) -> None:
 
 def test_a_caller_whose_time_is_over_leaves_the_queue_and_the_worker(single: Pool) -> None:
     async def use(sandbox: Sandbox) -> None:
-        running = asyncio.create_task(sandbox.examine(b"sleep 0.6", PDQ))
+        running = asyncio.create_task(sandbox.examine(b"sleep 0.4", PDQ))
         await asyncio.sleep(0)
         with pytest.raises(DeadlinePassed):
             await sandbox.examine(GOOD, PDQ, timeout=0.05)
