@@ -39,6 +39,11 @@ class Service:
     follower: Follower
     pipeline: Pipeline
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Bytes of a value, per hash type that may be looked up."""
+        return {t: recipe.value_bytes for t, recipe in self.recipes.items() if recipe.enabled}
+
 
 @asynccontextmanager
 async def running(settings: Settings, *, spares: int = 1) -> AsyncIterator[Service]:
@@ -63,7 +68,7 @@ async def running(settings: Settings, *, spares: int = 1) -> AsyncIterator[Servi
                 state_of=lambda record, version: list_state(record, version, recipes),
                 name_entry=keeper.entry_ids,
             ),
-            examine=lambda media: sandbox.examine(media, Wanted(perceptual)),
+            examine=lambda media: sandbox.examine(media, Wanted(perceptual), first=True),
             poll_seconds=settings.poll_ms / 1000,
             canary_seconds=settings.canary_seconds,
         )
@@ -75,7 +80,6 @@ async def running(settings: Settings, *, spares: int = 1) -> AsyncIterator[Servi
             ledger=ledger,
             recipes=recipes,
             versions=running_versions,
-            in_flight_bytes=settings.in_flight_bytes,
             log_no_match=settings.log_no_match,
         )
         following = asyncio.create_task(follower.run(), name="follower")

@@ -1,7 +1,7 @@
 """A small typed client: `Client` for threads, `AsyncClient` for asyncio. Both speak the generated messages.
 
     with Client("127.0.0.1:50051") as client:
-        answer = client.match(media=upload, content_id="photo-17")
+        answer = client.match(media=upload, subject=Subject(content_id="photo-17"))
         if answer.finding != Finding.FINDING_NO_MATCH:
             hold(upload)
 

@@ -102,6 +102,7 @@ class Settings:
         480 << 20, _whole(128 << 20, 8 << 30), "most memory of one decode worker, bytes"
     )  # fmt: skip
     queue: int = _setting(64, _whole(1, 10_000), "submissions that may wait for a decode worker")
+    in_flight: int = _setting(256, _whole(1, 100_000), "requests answered at once")
     in_flight_bytes: int = _setting(
         256 << 20, _whole(1 << 20, 64 << 30), "media held for unanswered submissions, bytes"
     )  # fmt: skip

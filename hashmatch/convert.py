@@ -6,7 +6,7 @@ path as google.rpc.BadRequest wants it. Towards the wire they cannot fail.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from google.protobuf.message import Message
@@ -44,11 +44,9 @@ FINDING_TO_WIRE = {
     Finding.NO_MATCH: common_pb2.FINDING_NO_MATCH,
     Finding.UNKNOWN: common_pb2.FINDING_UNKNOWN,
 }
-FINDING_FROM_WIRE = {wire: finding for finding, wire in FINDING_TO_WIRE.items()}
 REASON_TO_WIRE = {
     reason: common_pb2.UnhashableReason.Value(f"UNHASHABLE_REASON_{reason.name}") for reason in Reason
 }  # fmt: skip
-REASON_FROM_WIRE = {wire: reason for reason, wire in REASON_TO_WIRE.items()}
 
 
 def timestamp(at: datetime) -> Timestamp:
@@ -121,22 +119,6 @@ def examination_to_wire(examination: Examination, *, every_variant: bool) -> lis
         *(hashed_to_wire(h) for h in sorted(rows, key=lambda h: h.variant != "")),
         *(unhashable_to_wire(u) for u in examination.unhashable),
     ]
-
-
-def examination_from_wire(rows: Iterable[common_pb2.Hashed]) -> tuple[tuple[Hashed, ...], tuple[Unhashable, ...]]:
-    """What `examination_to_wire` wrote: used for stored records, and for what a client received."""
-    hashed, unhashable = [], []
-    for row in rows:
-        if row.unhashable:
-            unhashable.append(Unhashable(row.hash_type, REASON_FROM_WIRE[row.unhashable]))
-        else:
-            hashed.append(hashed_from_wire(row))
-    return tuple(hashed), tuple(unhashable)
-
-
-def hashed_from_wire(row: common_pb2.Hashed) -> Hashed:
-    quality = row.fingerprint.quality if row.fingerprint.HasField("quality") else None
-    return Hashed(Fingerprint(row.hash_type, row.fingerprint.value), quality, row.variant, row.frame_ms)
 
 
 # ── submissions ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -327,6 +309,7 @@ def verdict_to_record(verdict: Verdict, submission: Submission, question_digest:
         coverage=coverage_to_wire(verdict.coverage),
         policies={state.name: policy_to_wire(state.policy) for state in verdict.coverage.lists},
         asked_lists=submission.lists,
+        matches_found=verdict.matches_found,
     )
 
 
@@ -341,4 +324,6 @@ def record_to_response(record: audit_pb2.VerdictRecord) -> match_pb2.MatchRespon
         coverage=record.coverage,
         request_id=record.request_id,
         media_type=record.media_type,
+        matches_found=record.matches_found,
+        frames=record.frames,
     )

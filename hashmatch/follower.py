@@ -11,13 +11,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
-from hashmatch.errors import Corrupt, HashmatchError, Unavailable
+from hashmatch.errors import Corrupt, HashmatchError, Overloaded, Unavailable
 from hashmatch.index.generation import Generation, Segment
 from hashmatch.index.live import LiveIndex
 from hashmatch.types import Examination, Revision
 
 CANARY_TOLERANCE = 10  # bits of 256: what PDQ's authors accept between implementations (pdq/README.md)
+PATIENCE = 3  # canary intervals that may pass without a proof before verdicts are no longer given
 
 trace = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ class Follower:
         self._examine = examine
         self._poll_seconds = poll_seconds
         self._canary_seconds = canary_seconds
+        self._built: Generation | None = None  # the newest that is not yet proven
+        self._thread = ThreadPoolExecutor(1, "follower")  # its own: nobody else's work may keep the lists old
+        self._proven = float("-inf")  # monotonic seconds when every canary was last found
         self._moved = asyncio.Condition()
         self._decided = asyncio.Event()  # set once it is known whether verdicts may be given
         self._failure: HashmatchError | None = Unavailable("the lists are being loaded")  # why they may not
@@ -80,21 +85,19 @@ class Follower:
 
     async def run(self) -> None:
         """Follows until cancelled."""
-        proven = float("-inf")
         while True:
             try:
                 await self.refresh()
-                if time.monotonic() - proven > self._canary_seconds and self._live.generation is not None:
+                if time.monotonic() - self._proven > self._canary_seconds and self._live.generation is not None:
                     await self.prove(self._live.generation, self._live.generation.segments.values())
-                    proven = time.monotonic()
+                    self._proven = time.monotonic()
                 self._report(None)
-            except Corrupt as e:
-                self._report(e)
-            except HashmatchError as e:
-                # Overload delays a proof and proves nothing; only before the first proof must nobody be served.
-                trace.warning("could not follow the lists: %s", e)
-                if self._live.generation is None:
+            except (Overloaded, Unavailable) as e:
+                # A proof that must wait proves nothing either way, until it has waited too long.
+                if self._live.generation is None or time.monotonic() - self._proven > PATIENCE * self._canary_seconds:
                     self._report(e)
+            except HashmatchError as e:
+                self._report(e)
             except Exception as e:
                 # A follower that died quietly would serve yesterday's lists for ever.
                 trace.exception("unforeseen error while following the lists")
@@ -103,14 +106,16 @@ class Follower:
 
     async def refresh(self) -> None:
         """Serves what is committed now, once its new bases are proven."""
-        generation = await asyncio.to_thread(self._live.refresh) if self._live.stale() else None
-        if generation is None:
+        if self._live.stale():
+            built = await asyncio.get_running_loop().run_in_executor(self._thread, self._live.refresh)
+            self._built = built or self._built
+        if self._built is None:
             return
         served = self._live.generation.segments if self._live.generation else {}
-        await self.prove(
-            generation, (s for s in generation.segments.values() if not _same_base(s, served.get(s.state.name)))
-        )
-        self._live.publish(generation)
+        unproven = [s for s in self._built.segments.values() if not _same_base(s, served.get(s.state.name))]
+        await self.prove(self._built, unproven)
+        self._live.publish(self._built)
+        self._built = None
         async with self._moved:
             self._moved.notify_all()
 
@@ -122,6 +127,8 @@ class Follower:
         """
         for segment in segments:
             examination = await self._examine(segment.canary_media)
+            if examination.unhashable:  # its worker was killed or was late: that says nothing of the list
+                raise Unavailable(f"the canary of list '{segment.state.name}' could not be hashed; trying again")
             wanted = segment.canary.keys() & segment.state.thresholds.keys()
             missing = wanted - generation.finds_canary(examination.hashed, segment, CANARY_TOLERANCE)
             if missing:

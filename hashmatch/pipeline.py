@@ -18,7 +18,7 @@ from typing import Protocol
 
 from hashmatch import clock, convert, verdict
 from hashmatch.audit.ledger import Ledger
-from hashmatch.errors import Conflict, DeadlinePassed, Overloaded, Unavailable
+from hashmatch.errors import Conflict, DeadlinePassed, Unavailable
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.index.generation import Generation, Segment
 from hashmatch.index.recipe import Recipe
@@ -67,7 +67,6 @@ class Pipeline:
         ledger: Ledger,
         recipes: Mapping[str, Recipe],
         versions: Mapping[str, str],
-        in_flight_bytes: int,
         log_no_match: bool,
     ) -> None:
         self._examiner = examiner
@@ -79,10 +78,8 @@ class Pipeline:
             t for t, recipe in recipes.items() if recipe.enabled and t in REGISTRY and not REGISTRY[t].exact
         )
         self._versions = versions
-        self._byte_limit = in_flight_bytes
-        self._bytes = 0  # media of submissions not yet answered
         self._log_no_match = log_no_match
-        self._answering: dict[str, asyncio.Future[VerdictRecord | None]] = {}  # by request id
+        self._answering: dict[str, asyncio.Future[None]] = {}  # by request id; done when there is an answer, or none
 
     async def judge(self, submission: Submission, *, timeout: float | None = None) -> VerdictRecord:
         """The verdict on one submission, recorded before it is returned unless it is NO_MATCH.
@@ -94,43 +91,25 @@ class Pipeline:
             NotFound: a list that was named is not active.
             Overloaded, DeadlinePassed, Unavailable, StoreFailed: as they say; nothing was recorded.
         """
-        while submission.given_id:
-            earlier = await self._earlier(submission.request_id)
-            if earlier is not None:
-                if earlier.question_digest != _question_digest(submission, _sha256(submission)):
-                    raise Conflict(f"request_id was used for another question ({earlier.verdict_id})")
-                return earlier
-            if submission.request_id not in self._answering:
-                break
-        size = len(submission.media or b"")
-        if self._bytes + size > self._byte_limit and self._bytes:
-            raise Overloaded(f"{self._bytes >> 20} MiB of media are being judged already", retry_after=0.2)
-        self._bytes += size
-        answer = asyncio.get_running_loop().create_future()
-        self._answering[submission.request_id] = answer
-        record = None
+        request_id = submission.request_id
+        while request_id in self._answering:
+            await asyncio.shield(self._answering[request_id])
+        if submission.given_id and (earlier := self._ledger.remembered(request_id)):
+            # It may be queued and not yet synced, where the first caller left before the answer.
+            await asyncio.shield(asyncio.wrap_future(earlier.written))
+            return _same_question(earlier.record.verdict, submission)
+        # Nothing is awaited between that look and this: of two who ask at once, one judges and the other waits.
+        answered = asyncio.get_running_loop().create_future()
+        self._answering[request_id] = answered
         try:
-            record = await self._judge(submission, timeout)
-            return record
+            return await self._judge(submission, timeout)
         finally:
-            self._bytes -= size
-            del self._answering[submission.request_id]
-            answer.set_result(record)
+            del self._answering[request_id]
+            answered.set_result(None)
 
     async def hash(self, media: bytes, wanted: Wanted, *, timeout: float | None = None) -> Examination:
         """Fingerprints only: looks nothing up, records nothing."""
         return await self._examiner.examine(media, wanted, timeout=timeout)
-
-    async def _earlier(self, request_id: str) -> VerdictRecord | None:
-        """What was answered, or is just being answered, to this request id; None too when that failed."""
-        if request_id in self._answering:
-            return await asyncio.shield(self._answering[request_id])
-        remembered = self._ledger.remembered(request_id)
-        if remembered is None:
-            return None
-        # It may be queued and not yet synced, where the first caller left before the answer.
-        await asyncio.shield(asyncio.wrap_future(remembered.written))
-        return remembered.record.verdict
 
     async def _judge(self, submission: Submission, timeout: float | None) -> VerdictRecord:
         began = time.monotonic()
@@ -144,13 +123,15 @@ class Pipeline:
         # The generation may have moved on while the media was hashed: search the newest, which covers no less.
         generation = self._serving.generation()
         scope = generation.scope(submission.lists)
+        candidates, count = generation.search(examination.hashed, scope)
         found = verdict.decide(
             verdict_id=clock.new_id("v"),
             request_id=submission.request_id,
             at=clock.now(),
             examination=examination,
             coverage=self.coverage(generation, scope),
-            candidates=generation.search(examination.hashed, scope),
+            candidates=candidates,
+            found=count,
         )
         return await self._record(found, submission)
 
@@ -204,12 +185,30 @@ class Pipeline:
         return record
 
 
+def _same_question(earlier: VerdictRecord, submission: Submission) -> VerdictRecord:
+    """What was answered before, where this is the same question.
+
+    Raises:
+        Conflict: it is another, or it wants a newer revision than was searched.
+    """
+    if earlier.question_digest != _question_digest(submission, _sha256(submission)):
+        raise Conflict(f"request_id was used for another question ({earlier.verdict_id})")
+    if earlier.coverage.revision < submission.min_revision:
+        raise Conflict(
+            f"request_id was answered at revision {earlier.coverage.revision}; ask under a new one for "
+            f"{submission.min_revision}"
+        )
+    return earlier
+
+
 def _sha256(submission: Submission, examination: Examination | None = None) -> bytes:
     """SHA-256 of the media, from the examination where it has one; of the fingerprints where there is no media."""
     if submission.media is None:
         return hashlib.sha256(
             b"".join(
-                b"%s:%d:" % (h.fingerprint.hash_type.encode(), len(h.fingerprint.value)) + h.fingerprint.value
+                b"%s:%d:%d:"
+                % (h.fingerprint.hash_type.encode(), -1 if h.quality is None else h.quality, len(h.fingerprint.value))
+                + h.fingerprint.value
                 for h in submission.fingerprints
             )
         ).digest()

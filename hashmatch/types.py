@@ -211,6 +211,7 @@ class Verdict:
     at: datetime
     finding: Finding
     disposition: Disposition
-    matches: tuple[Match, ...]  # nearest first
+    matches: tuple[Match, ...]  # nearest first, the nearest of each list
+    matches_found: int  # within their lists' thresholds, listed in `matches` or not
     examination: Examination
     coverage: Coverage

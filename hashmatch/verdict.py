@@ -31,14 +31,15 @@ def decide(
     examination: Examination,
     coverage: Coverage,
     candidates: Sequence[Candidate],
+    found: int,
 ) -> Verdict:
-    """The verdict on one submission.
+    """The verdict on one submission; `found` is how many entries are within their thresholds, candidates or not.
 
     MATCH where any candidate lies within its list's threshold, however little else could be searched. Otherwise
     UNKNOWN where any wanted hash type could not be searched, or where nothing was there to be searched; else NO_MATCH.
     """
     matches = tuple(sorted(_matches(candidates, coverage), key=_nearest_first))
-    if not coverage.lists:
+    if not matches and not examination.unhashable and not _covered(examination, coverage):
         examination = _uncovered(examination)
     if matches:
         finding = Finding.MATCH
@@ -53,6 +54,7 @@ def decide(
         finding=finding,
         disposition=_disposition(matches, examination.unhashable),
         matches=matches,
+        matches_found=found,
         examination=examination,
         coverage=coverage,
     )
@@ -87,14 +89,15 @@ def _nearest_first(match: Match) -> tuple[int, bool, str, str, str, int, str]:
 
 def _disposition(matches: Sequence[Match], unhashable: Sequence[Unhashable]) -> Disposition:
     asked = [match.disposition for match in matches if not match.shadow]
-    return max(asked, default=UNSURE if unhashable else Disposition.ALLOW)
+    return max([*asked, UNSURE] if unhashable else asked, default=Disposition.ALLOW)
+
+
+def _covered(examination: Examination, coverage: Coverage) -> bool:
+    """Whether any entry in scope is of a hash type that the submission has."""
+    return any(coverage.entries.get(hashed.fingerprint.hash_type) for hashed in examination.hashed)
 
 
 def _uncovered(examination: Examination) -> Examination:
-    """The examination with every fingerprint marked as not searched: no list in scope is active."""
-    absent = {u.hash_type for u in examination.unhashable}
-    uncovered = dict.fromkeys(
-        h.fingerprint.hash_type for h in examination.hashed if h.fingerprint.hash_type not in absent
-    )
-    not_covered = (Unhashable(t, Reason.NOT_COVERED) for t in uncovered)
-    return replace(examination, unhashable=(*examination.unhashable, *not_covered))
+    """The examination with every hash type marked as not searched."""
+    hash_types = dict.fromkeys(hashed.fingerprint.hash_type for hashed in examination.hashed)
+    return replace(examination, unhashable=tuple(Unhashable(t, Reason.NOT_COVERED) for t in hash_types))

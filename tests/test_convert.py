@@ -63,11 +63,17 @@ def test_policies_come_back(policy):
 
 
 @given(st.lists(hashed, max_size=5), st.lists(st.builds(Unhashable, short, st.sampled_from(Reason)), max_size=3))
-def test_examinations_come_back_with_the_plain_reading_first(found, absent):
-    rows = convert.examination_to_wire(Examination(hashed=tuple(found), unhashable=tuple(absent)), every_variant=True)
-    back, still_absent = convert.examination_from_wire(rows)
-    assert list(back) == sorted(found, key=lambda h: h.variant != "")
-    assert list(still_absent) == absent
+def test_examinations_keep_everything_and_the_plain_reading_comes_first(found, absent):
+    examination = Examination(hashed=tuple(found), unhashable=tuple(absent))
+    rows = convert.examination_to_wire(examination, every_variant=True)
+    told = [(r.hash_type, r.fingerprint.value, r.variant, r.frame_ms) for r in rows if not r.unhashable]
+    ordered = sorted(found, key=lambda h: h.variant != "")
+    assert told == [(h.fingerprint.hash_type, h.fingerprint.value, h.variant, h.frame_ms) for h in ordered]
+    assert [(r.hash_type, r.unhashable) for r in rows if r.unhashable] == [
+        (u.hash_type, convert.REASON_TO_WIRE[u.reason]) for u in absent
+    ]
+    plain = convert.examination_to_wire(examination, every_variant=False)
+    assert plain == [row for row in rows if not row.variant]
 
 
 def test_the_wires_numbers_are_ours():

@@ -1,5 +1,6 @@
 """decide(): what each combination of candidates, absences and policies comes to."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -40,8 +41,9 @@ def decide(examination, states, candidates):
         request_id="r",
         at=datetime(2026, 1, 1, tzinfo=UTC),
         examination=examination,
-        coverage=Coverage(Revision(1), {}, tuple(states), {}),
+        coverage=Coverage(Revision(1), {"pdq": sum(s.entries["pdq"] for s in states)}, tuple(states), {}),
         candidates=candidates,
+        found=len(candidates),
     )
 
 
@@ -80,6 +82,16 @@ def test_a_shadow_list_matches_and_never_moves_the_disposition():
 def test_nothing_found_where_everything_was_searched():
     found = decide(HASHED, [state()], [])
     assert (found.finding, found.disposition) == (Finding.NO_MATCH, Disposition.ALLOW)
+
+
+def test_an_allowing_list_does_not_wave_through_what_was_not_searched():
+    found = decide(BLANK, [state(disposition=Disposition.ALLOW)], [candidate(hash_type="md5")])
+    assert (found.finding, found.disposition) == (Finding.MATCH, Disposition.REVIEW)
+
+
+def test_lists_without_an_entry_of_the_types_given_cover_nothing():
+    only_md5 = replace(state(), entries={"pdq": 0, "md5": 5})
+    assert decide(HASHED, [only_md5], []).finding is Finding.UNKNOWN
 
 
 def test_no_active_list_is_not_covered_and_never_no_match():

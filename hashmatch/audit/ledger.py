@@ -83,7 +83,8 @@ class Ledger:
     def append(self, record: VerdictRecord, *, log: bool, remember: bool) -> Future[int]:
         """A future that is done once the record is on disk: its sequence, or 0 where it was not to be logged.
 
-        `log` makes it an event; `remember` keeps it as the answer to its request id. The future fails with StoreFull
+        `log` makes it an event; `remember` keeps it as the answer to its request id, and where it is not logged no more
+        of it than the caller is answered. The future fails with StoreFull
         or StoreFailed (then nothing of it is kept), or Conflict (that verdict id is taken). It may be abandoned.
         The record belongs to the ledger from now on: do not change it.
 
@@ -99,10 +100,10 @@ class Ledger:
             raise Malformed(f"a verdict id has 1 to {MAX_VERDICT_ID_BYTES} bytes", field="verdict_id")
         if remember and not record.request_id:
             raise Malformed("what has no request id cannot be remembered", field="request_id")
-        request = tables.request_key(record.request_id) if remember else b""
-        fact = Waiting(record, request, log, record.ByteSize())
-        if remember:
-            self._hold(fact)
+        answer = _answer(record, whole=log) if remember else None
+        fact = Waiting(record, tables.request_key(record.request_id), answer, log, record.ByteSize())
+        if answer is not None:
+            self._hold(fact, answer)
         try:
             self._writer.put(fact)
         except HashmatchError as e:
@@ -110,9 +111,9 @@ class Ledger:
             raise
         return fact.written
 
-    def _hold(self, fact: Waiting) -> None:
+    def _hold(self, fact: Waiting, answer: RequestRecord) -> None:
         with self._lock:
-            self._pending[fact.request] = Remembered(_answer(fact.record), fact.written)
+            self._pending[fact.request] = Remembered(answer, fact.written)
         fact.written.add_done_callback(lambda _: self._drop(fact))
 
     def _drop(self, fact: Waiting) -> None:
@@ -136,8 +137,8 @@ class Ledger:
                 except Conflict as e:
                     outcomes.append(e)
                     continue
-                if fact.request:
-                    self._rows.remember(txn, fact.request, _answer(fact.record))
+                if fact.answer is not None:
+                    self._rows.remember(txn, fact.request, fact.answer)
                 outcomes.append(last if fact.log else 0)
         return outcomes
 
@@ -154,8 +155,8 @@ class Ledger:
                     surface = OTHER_SURFACES
             self._counted[tables.minute_of(at), finding, surface] += 1
 
-    def _tidy(self) -> None:
-        """Flushes the counts, forgets old request ids, and frees the readers that died.
+    def _tidy(self) -> bool:
+        """Flushes the counts, forgets old request ids, and frees the readers that died; whether old ids may be left.
 
         Always a transaction, even with nothing to do: on a full disk it is how the writer learns that there is room.
         """
@@ -166,23 +167,15 @@ class Ledger:
             with self._env.write() as txn:
                 for (minute, finding, surface), count in counted.items():
                     self._rows.add_count(txn, minute, finding, surface, count)
-                self._rows.sweep(txn, tables.minute_of(self._now()) - self._forget_after)
+                more = self._rows.sweep(txn, tables.minute_of(self._now()) - self._forget_after)
         except BaseException:
             with self._lock:
                 self._counted.update(counted)
             raise
-
-    def recall(self, request_id: str) -> RequestRecord | None:
-        """What a request id was answered, on disk or about to be; `remembered` tells which.
-
-        Raises:
-            Corrupt: the record is damaged.
-        """
-        remembered = self.remembered(request_id)
-        return remembered.record if remembered else None
+        return more
 
     def remembered(self, request_id: str) -> Remembered | None:
-        """What a request id was answered, with a future that is done once it is on disk.
+        """What a request id was answered, on disk or about to be, with a future that is done once it is on disk.
 
         Raises:
             Corrupt: the record is damaged.
@@ -250,5 +243,14 @@ class Ledger:
         self._env.close()
 
 
-def _answer(record: VerdictRecord) -> RequestRecord:
-    return RequestRecord(question_digest=record.question_digest, verdict=record, at=record.at)
+def _answer(record: VerdictRecord, *, whole: bool) -> RequestRecord:
+    """What a retry is answered. Unless `whole`, without what only the ledger is told.
+
+    Whose content it is, and the fingerprints of its variants, are kept of nothing that asks for nothing.
+    """
+    answer = RequestRecord(question_digest=record.question_digest, verdict=record, at=record.at)
+    if not whole:
+        answer.verdict.ClearField("subject")
+        answer.verdict.ClearField("hashed")
+        answer.verdict.hashed.extend(row for row in record.hashed if not row.variant)  # as `record_to_response`
+    return answer

@@ -16,7 +16,7 @@ from hashmatch.v1.common_pb2 import Finding
 from hashmatch.v1.store_pb2 import RequestRecord
 
 MAX_VERDICT_ID_BYTES = 128  # ours have 34; LMDB's keys end at 511
-MAX_SWEPT = 10_000  # old request ids forgotten in one transaction: about 0.2 s
+MAX_SWEPT = 2_000  # old request ids forgotten in one transaction: about 40 ms, which verdicts wait for
 TAIL_EVENTS = 10_000  # verified at every start: what a crash could have touched, many times over; under a second
 
 
@@ -113,17 +113,21 @@ class Rows:
         time_key = _time_key(answer, key)
         txn.put(time_key, codec.seal(time_key, b""), db=self._request_times)
 
-    def sweep(self, txn: Txn, before: float) -> None:
-        """Forgets at most MAX_SWEPT request ids answered in minutes earlier than `before`, oldest first."""
+    def sweep(self, txn: Txn, before: float) -> bool:
+        """Forgets at most MAX_SWEPT request ids answered in minutes earlier than `before`, oldest first.
+
+        Returns whether older ones than `before` may be left.
+        """
         with txn.cursor(db=self._request_times) as cursor:
             for _ in range(MAX_SWEPT):
                 if not cursor.first():
-                    return
+                    return False
                 minute, key = tables.split_request_time(cursor.key())
                 if minute >= before:
-                    return
+                    return False
                 cursor.delete()
                 txn.delete(key, db=self._requests)
+        return True
 
     def add_count(self, txn: Txn, minute: int, finding: int, surface: str, count: int) -> None:
         """Adds to the count of a minute.

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from hashmatch.errors import HashmatchError, Overloaded, StoreFailed, StoreFull, Unavailable
 from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.store_pb2 import RequestRecord
 
 MAX_GROUP = 1024  # facts in one transaction: about 50 ms of work, so that nobody waits long behind others
 MAX_QUEUED = 16_384  # facts waiting: two seconds of the fastest writing measured, above any admission bound
@@ -34,7 +35,8 @@ class Waiting:
     """One fact to be written, and the promise that it was: the future's value is its sequence, 0 when not logged."""
 
     record: VerdictRecord
-    request: bytes  # key in `requests`; empty: not remembered
+    request: bytes  # key in `requests`
+    answer: RequestRecord | None  # what is kept under it; None: nothing
     log: bool
     size: int  # bytes of the record as written
     written: Future[int] = field(default_factory=Future)
@@ -46,12 +48,13 @@ class GroupWriter:
     def __init__(
         self,
         commit: Callable[[Sequence[Waiting]], Sequence[int | HashmatchError]],
-        tidy: Callable[[], None],
+        tidy: Callable[[], bool],
         tidy_seconds: float,
     ) -> None:
         """`commit` writes a group in one synced transaction and says for each fact its sequence or why it is refused.
 
-        `tidy` is called on the same thread every `tidy_seconds`, and as a try for room while the disk is full.
+        `tidy` is called on the same thread every `tidy_seconds`, and as a try for room while the disk is full. It says
+        whether there is more to do: then it is called again at once, after the group that waits meanwhile.
         """
         self._commit, self._tidy, self._tidy_seconds = commit, tidy, tidy_seconds
         self._wake = threading.Condition()  # guards the seven below
@@ -111,10 +114,15 @@ class GroupWriter:
             if group:
                 self._write(group)
             if not group or time.monotonic() >= due:
-                self._attempt(self._tidy)
-                due = time.monotonic() + self._tidy_seconds
+                due = self._tidied()
             if closing and not group:
                 return
+
+    def _tidied(self) -> float:
+        """Calls `tidy`; when it is due again, in monotonic seconds."""
+        more: list[bool] = []
+        self._attempt(lambda: more.append(self._tidy()))
+        return time.monotonic() + (0.0 if any(more) else self._tidy_seconds)
 
     def _next_group(self, due: float) -> tuple[list[Waiting], bool]:
         """What waits, at most a group, and whether to close; nothing waits when it is time for `tidy`."""

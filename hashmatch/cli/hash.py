@@ -57,8 +57,11 @@ def run(args: argparse.Namespace) -> int:
     if not variants <= set(QUERY_VARIANTS):
         raise Malformed(f"unknown variants; known: {', '.join(QUERY_VARIANTS)}")
     wanted = Wanted(tuple(t for t in types if recipes[t].distance == "hamming"), variants)
-    found = media.read(args.paths, recursive=args.recursive, limit=args.settings.max_media_bytes)
-    return asyncio.run(_hash(args, found, types, wanted))
+    refused: list[str] = []
+    limit = args.settings.max_media_bytes
+    found = media.read(args.paths, recursive=args.recursive, limit=limit, refused=refused)
+    code = asyncio.run(_hash(args, found, types, wanted))
+    return Malformed.exit_code if refused else code
 
 
 async def _hash(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from hashmatch import clock, convert
 from hashmatch.audit import explain
+from hashmatch.audit.counts import counted, summed
 from hashmatch.audit.export import export, follow, line
 from hashmatch.audit.ledger import Ledger
 from hashmatch.cli import format, options
-from hashmatch.v1.audit_pb2 import Event
+from hashmatch.v1.audit_pb2 import CountRecord, Event
 
 FOLLOW_SECONDS = 0.5  # between two looks for new events
 
@@ -20,7 +24,8 @@ EXAMPLE = """\
 example:
   hashmatch log tail -n 20
   hashmatch log show v_0199…
-  hashmatch log export events.jsonl --since 1200"""
+  hashmatch log export events.jsonl --since 1200
+  hashmatch log counts --since 2026-03-01"""
 
 TAIL_EXAMPLE = """\
 example:
@@ -40,6 +45,17 @@ example:
   hashmatch log export newer.jsonl --since 1200
 
 One event a line, with whole fingerprints: only the file's owner may read it. It appears complete or not at all."""
+
+COUNTS_EXAMPLE = """\
+example:
+  hashmatch log counts
+  hashmatch log counts --since 2026-03-01
+  hashmatch log counts --since 2026-03-01T12:00:00Z --by-minute --json
+
+These are the answers that are not written whole: as a rule, every NO_MATCH. A running server adds to them once a
+minute."""
+
+COUNTED_HOURS = 24  # that `counts` goes back unless told
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,6 +83,13 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     into.add_argument("--since", type=_number, default=1, metavar="SEQ", help="the first sequence (default: 1)")
     into.set_defaults(run=run_export)
 
+    counts = _verb(steps, "counts", "count the answers that were not written whole", COUNTS_EXAMPLE)
+    counts.add_argument(
+        "--since", type=_time, metavar="TIME", help=f"ISO 8601, UTC unless it says (default: {COUNTED_HOURS} hours ago)"
+    )
+    counts.add_argument("--by-minute", action="store_true", help="every minute apart, instead of their sums")
+    counts.set_defaults(run=run_counts)
+
 
 def _verb(
     steps: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, example: str
@@ -86,6 +109,11 @@ def _number(text: str) -> int:
     if number < 0:
         raise ValueError(text)
     return number
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def run_tail(args: argparse.Namespace) -> int:
@@ -132,3 +160,25 @@ def run_export(args: argparse.Namespace) -> int:
     else:
         print(f"{number} events in {args.file}")
     return 0
+
+
+def run_counts(args: argparse.Namespace) -> int:
+    now = clock.now()
+    since = args.since or now - timedelta(hours=COUNTED_HOURS)
+    with closing(Ledger(args.state, readonly=True)) as ledger:
+        counts = counted(ledger, since, now + timedelta(minutes=1))  # the present minute too
+        _show_counts(counts if args.by_minute else summed(counts), by_minute=args.by_minute, as_json=args.json)
+    return 0
+
+
+def _show_counts(counts: Iterable[CountRecord], *, by_minute: bool, as_json: bool) -> None:
+    rows = []
+    for one in counts:
+        minute = {"minute": convert.moment(one.minute).isoformat()} if by_minute else {}
+        row = {**minute, "surface": one.surface, "finding": explain.finding(one.finding), "count": one.count}
+        if as_json:
+            format.emit(row)
+        else:
+            rows.append([*row.values()])
+    if not as_json:
+        format.table(rows, [*(["minute (UTC)"] if by_minute else []), "surface", "finding", "count"])

@@ -1,6 +1,7 @@
 """The `hashmatch` command: parses arguments, calls one library function, prints; errors become exit codes.
 
-Exit codes: 0 done, 1 a match (`match` only), 2 usage, 3 UNKNOWN only (`match` only), 64–78 as sysexits.h names them.
+Exit codes: 0 done, 1 a match (`match`), 2 usage, 3 UNKNOWN only (`match`) or unhashable (`hash`), 64–78 as sysexits.h
+names them.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ example:
   hashmatch match --recursive uploads/ --json
   hashmatch hash photo.jpg | hashmatch match --fingerprints -
 
-Without --server it opens the state directory itself. Exit code: 1 something matched, 3 nothing matched and something
-is UNKNOWN, 0 nothing matched."""
+Without --server it opens the state directory itself. Exit code: 1 something matched; 65 nothing
+matched and a file could not be read; 3 nothing matched and something is UNKNOWN; 0 nothing matched."""
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,8 +53,15 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def run(args: argparse.Namespace) -> int:
-    found = media.read(args.paths, recursive=args.recursive, limit=args.settings.max_media_bytes)
-    return asyncio.run(_match(args, _requests(args, found)))
+    refused: list[str] = []
+    limit = args.settings.max_media_bytes
+    found = media.read(args.paths, recursive=args.recursive, limit=limit, refused=refused)
+    findings = asyncio.run(_match(args, _requests(args, found)))
+    if Finding.FINDING_MATCH in findings:
+        return 1
+    if refused:
+        return Malformed.exit_code
+    return 3 if Finding.FINDING_UNKNOWN in findings else 0
 
 
 def _fingerprints(name: str, file: bytes) -> Iterator[common_pb2.Fingerprint]:
@@ -81,15 +88,13 @@ def _requests(
         yield name, request
 
 
-async def _match(args: argparse.Namespace, requests: Iterable[tuple[str, match_pb2.MatchRequest]]) -> int:
-    findings = set()
+async def _match(args: argparse.Namespace, requests: Iterable[tuple[str, match_pb2.MatchRequest]]) -> set[int]:
+    findings: set[int] = set()
     async with aclosing(_answers(args, requests)) as answers:
         async for name, answer in answers:
             findings.add(answer.finding)
             _print(name, answer, args.json)
-    if Finding.FINDING_MATCH in findings:
-        return 1
-    return 3 if Finding.FINDING_UNKNOWN in findings else 0
+    return findings
 
 
 async def _answers(
@@ -111,10 +116,9 @@ async def _judge(
         return
     async with app.running(media.settings_for(args), spares=0) as service:
         await service.follower.ready()
-        widths = {t: recipe.value_bytes for t, recipe in service.recipes.items()}
 
         async def judge(request: match_pb2.MatchRequest) -> match_pb2.MatchResponse:
-            submission = convert.submission_from_wire(request, request_id=clock.new_id("r"), widths=widths)
+            submission = convert.submission_from_wire(request, request_id=clock.new_id("r"), widths=service.widths)
             return convert.record_to_response(await service.pipeline.judge(submission))
 
         yield judge

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from hashmatch.cli.format import plain
 from hashmatch.config import Settings
 from hashmatch.errors import Malformed
 
@@ -18,11 +19,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def read(paths: Sequence[str], *, recursive: bool, limit: int) -> Iterator[tuple[str, bytes]]:
+def read(paths: Sequence[str], *, recursive: bool, limit: int, refused: list[str]) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of every file; '-' is standard input. Folders need `recursive`.
 
+    A file that cannot be read, or is larger than `limit` bytes, is told on standard error and its name is appended to
+    `refused`; the others go on.
+
     Raises:
-        Malformed: a path is not readable, or larger than `limit` bytes.
+        Malformed: a folder without `recursive`.
     """
     for name, path in named(paths, recursive=recursive):
         try:
@@ -31,11 +35,14 @@ def read(paths: Sequence[str], *, recursive: bool, limit: int) -> Iterator[tuple
             else:
                 with path.open("rb") as file:
                     media = file.read(limit + 1)
+            why = f"more than {limit} bytes; raise max_media_bytes to judge it" if len(media) > limit else ""
         except OSError as e:
-            raise Malformed(f"cannot read {name}: {e.strerror}") from e
-        if len(media) > limit:
-            raise Malformed(f"{name}: more than {limit} bytes; raise max_media_bytes to judge it")
-        yield name, media
+            why = f"cannot be read: {e.strerror}"
+        if why:
+            print(f"hashmatch: {plain(name)}: {why}", file=sys.stderr)
+            refused.append(name)
+        else:
+            yield name, media
 
 
 def settings_for(args: argparse.Namespace) -> Settings:

@@ -28,26 +28,34 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--server", metavar="ADDR", help="also ask this server")
+    parser.add_argument(
+        "--server", metavar="ADDR", help="ask this server whether it serves, instead of reading the state directory"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    serving = None
     if args.server:
-        with client.Client(args.server) as remote:
-            serving = remote.serving()
+        return _server(args)
     revision, lists = _lists(args)
     with closing(Ledger(args.state, readonly=True)) as ledger:
         events = ledger.last_sequence()
     if args.json:
-        format.emit({"revision": revision, "lists": lists, "events": events, "serving": serving})
+        format.emit({"revision": revision, "lists": lists, "events": events})
     else:
         format.table([tuple(entry.values()) for entry in lists], ("list", "version", "entries", "disposition"))
         print(f"revision {revision}, {events} recorded events")
-        if serving is not None:
-            print(f"{args.server} is {'SERVING' if serving else 'NOT SERVING'}")
-    return 69 if serving is False else 0
+    return 0
+
+
+def _server(args: argparse.Namespace) -> int:
+    with client.Client(args.server) as remote:
+        serving = remote.serving()
+    if args.json:
+        format.emit({"server": args.server, "serving": serving})
+    else:
+        print(f"{args.server} is {'SERVING' if serving else 'NOT SERVING'}")
+    return 0 if serving else 69
 
 
 def _lists(args: argparse.Namespace) -> tuple[int, list[dict[str, object]]]:

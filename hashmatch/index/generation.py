@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from hashmatch.errors import NotFound
 from hashmatch.index import hamming
 from hashmatch.types import Bits, Candidate, Fingerprint, Hashed, ListState, Revision
 from hashmatch.v1.store_pb2 import EntryRecord
+
+MAX_MATCHES = 256  # of one list in one answer: a person looks at the nearest few; the rest is counted
 
 
 class Entries(Protocol):
@@ -31,6 +34,27 @@ class Overlay:
     rows: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)  # of `listed`, per Hamming type, in order
 
 
+class Hit(NamedTuple):
+    """A listed value and the query nearest to it."""
+
+    query: Hashed
+    listed: Fingerprint
+    distance: int
+
+
+def nearest(hash_type: str, asked: Sequence[Hashed], rows: NDArray[np.uint8], threshold: int) -> list[Hit]:
+    """Every row within `threshold` bits of a query, once, with the nearest query; in no order."""
+    queries = hamming.pack(b"".join(q.fingerprint.value for q in asked), rows.shape[1])
+    query, row, distance = hamming.within(queries, rows, threshold)
+    if not len(row):
+        return []
+    order = np.lexsort((query, distance))
+    _, first = np.unique(row[order], return_index=True)
+    return [
+        Hit(asked[query[i]], Fingerprint(hash_type, rows[row[i]].tobytes()), int(distance[i])) for i in order[first]
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One active list: the packed rows of its base per Hamming type (canary included), and the edits on top."""
@@ -43,28 +67,34 @@ class Segment:
     canary: Mapping[str, bytes]  # value per hash type
     canary_media: bytes  # the picture that has those values
 
-    def search(
-        self, hash_type: str, asked: Sequence[Hashed], entries: Entries, at_least: int = 0
-    ) -> list[tuple[Hashed, bytes, int]]:
-        """Every listed value within this list's threshold (or `at_least` bits), as (query, value, distance).
+    def search(self, hash_type: str, asked: Sequence[Hashed], entries: Entries) -> list[Hit]:
+        """Every listed value within this list's threshold of a query, once, with the query nearest to it.
 
-        Exact digests are looked up by equality.
+        Exact digests are looked up by equality. The canary is not found.
         """
-        threshold = max(self.state.thresholds[hash_type], at_least)
         if hash_type not in self.rows:
-            return [(q, q.fingerprint.value, 0) for q in asked if self._lists_exactly(q.fingerprint, entries)]
-        queries = hamming.pack(b"".join(q.fingerprint.value for q in asked), self.rows[hash_type].shape[1])
-        found = []
-        for rows, is_base in ((self.rows[hash_type], True), (self.overlay.rows.get(hash_type), False)):
-            if rows is None:
-                continue
-            for query, row, distance in hamming.within(queries, rows, threshold):
-                value = rows[row].tobytes()
-                if not (is_base and Fingerprint(hash_type, value) in self.overlay.hidden):
-                    found.append((asked[query], value, distance))
-        return found
+            hits = {q.fingerprint.value: Hit(q, q.fingerprint, 0) for q in asked if self._lists(q.fingerprint, entries)}
+            return [hit for hit in hits.values() if not self._is_canary(hit.listed)]
+        threshold = self.state.thresholds[hash_type]
+        base = [
+            hit
+            for hit in nearest(hash_type, asked, self.rows[hash_type], threshold)
+            if hit.listed not in self.overlay.hidden and not self._is_canary(hit.listed)
+        ]
+        edited = self.overlay.rows.get(hash_type)
+        return base if edited is None else base + nearest(hash_type, asked, edited, threshold)
 
-    def _lists_exactly(self, fingerprint: Fingerprint, entries: Entries) -> bool:
+    def finds_canary(self, asked: Hashed, entries: Entries, tolerance: int) -> bool:
+        """Whether this list's canary is found by its own fingerprint, at most `tolerance` bits away."""
+        hash_type = asked.fingerprint.hash_type
+        if hash_type not in self.rows:
+            return self._is_canary(asked.fingerprint) and self._lists(asked.fingerprint, entries)
+        return any(self._is_canary(hit.listed) for hit in nearest(hash_type, [asked], self.rows[hash_type], tolerance))
+
+    def _is_canary(self, listed: Fingerprint) -> bool:
+        return self.canary.get(listed.hash_type) == listed.value
+
+    def _lists(self, fingerprint: Fingerprint, entries: Entries) -> bool:
         if fingerprint in self.overlay.hidden:
             return fingerprint in self.overlay.listed
         return entries.entry(self.number, self.base, fingerprint.hash_type, fingerprint.value) is not None
@@ -100,46 +130,43 @@ class Generation:
                 raise NotFound(f"no active list is named '{name[:64]}'")
         return tuple(self.segments[name] for name in names) if names else tuple(self.segments.values())
 
-    def search(self, asked: Sequence[Hashed], scope: Sequence[Segment]) -> list[Candidate]:
-        """Every entry of the lists in scope within its list's threshold of a fingerprint asked for.
+    def search(self, asked: Sequence[Hashed], scope: Sequence[Segment]) -> tuple[list[Candidate], int]:
+        """The nearest entries of each list in scope, at most MAX_MATCHES of each, and how many there are in all.
 
+        Every entry within its list's threshold of a fingerprint asked for is counted, once, by the query nearest to it.
         A variant of the query is searched only in lists whose policy asks for that variant. Canaries are not found.
         """
-        found = []
+        candidates, total = [], 0
         for segment in scope:
-            for query, value, distance in self._hits(asked, segment):
-                listed = Fingerprint(query.fingerprint.hash_type, value)
-                if segment.canary.get(listed.hash_type) == value:
-                    continue
-                found.append(self._candidate(segment, query, listed, distance))
-        return found
+            hits = self._hits(asked, segment)
+            total += len(hits)
+            # To name an entry is a look-up and a keyed digest: thousands of near-duplicates must not hold others up.
+            for hit in heapq.nsmallest(MAX_MATCHES, hits, key=lambda hit: (hit.distance, hit.listed.value)):
+                candidates.append(self._candidate(segment, hit))
+        return candidates, total
 
     def finds_canary(self, asked: Sequence[Hashed], segment: Segment, tolerance: int) -> frozenset[str]:
         """The hash types under which a list's canary is found, at most `tolerance` bits away."""
+        plain = (query for query in asked if not query.variant)
         return frozenset(
-            query.fingerprint.hash_type
-            for query, value, distance in self._hits(asked, segment, at_least=tolerance)
-            if segment.canary.get(query.fingerprint.hash_type) == value and distance <= tolerance
+            query.fingerprint.hash_type for query in plain if segment.finds_canary(query, self.entries, tolerance)
         )
 
-    def _hits(
-        self, asked: Sequence[Hashed], segment: Segment, at_least: int = 0
-    ) -> Iterable[tuple[Hashed, bytes, int]]:
+    def _hits(self, asked: Sequence[Hashed], segment: Segment) -> list[Hit]:
         by_type: dict[str, list[Hashed]] = {}
         for query in asked:
-            if query.variant in segment.state.accepts:
-                by_type.setdefault(query.fingerprint.hash_type, []).append(query)
-        for hash_type, queries in by_type.items():
-            if hash_type in segment.state.thresholds:
-                yield from segment.search(hash_type, queries, self.entries, at_least)
+            hash_type = query.fingerprint.hash_type
+            if query.variant in segment.state.accepts and hash_type in segment.state.thresholds:
+                by_type.setdefault(hash_type, []).append(query)
+        return [hit for t, queries in by_type.items() for hit in segment.search(t, queries, self.entries)]
 
-    def _candidate(self, segment: Segment, query: Hashed, listed: Fingerprint, distance: int) -> Candidate:
+    def _candidate(self, segment: Segment, hit: Hit) -> Candidate:
         return Candidate(
             list=segment.state.name,
-            entry_id=self.name_entry(segment.state.name, listed),
-            label=segment.record(listed, self.entries).label,
-            hash_type=listed.hash_type,
-            distance=Bits(distance),
-            variant=query.variant,
-            frame_ms=query.frame_ms,
+            entry_id=self.name_entry(segment.state.name, hit.listed),
+            label=segment.record(hit.listed, self.entries).label,
+            hash_type=hit.listed.hash_type,
+            distance=Bits(hit.distance),
+            variant=hit.query.variant,
+            frame_ms=hit.query.frame_ms,
         )

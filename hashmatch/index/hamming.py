@@ -1,8 +1,8 @@
 """Exact Hamming range search over packed rows, by FAISS's flat kernel.
 
 The kernel runs in place on any contiguous array, so there is no index object, no copy, and nothing to go stale.
-It is exact at every radius and costs about 1 ns per 32-byte row whatever the radius. For what it replaces and why
-approximate indexes are not used, see the measurements named in docs/matching.md.
+It is exact at every radius and costs about 1 ns per 32-byte row whatever the radius. FAISS's approximate indexes are
+not used, since a missed entry is a missed match; its binary multi-hash index is exact, and loses entries when saved.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ def pack(values: bytes, width: int) -> NDArray[np.uint8]:
     return np.frombuffer(values, dtype=np.uint8).reshape(-1, width)
 
 
-def within(queries: NDArray[np.uint8], rows: NDArray[np.uint8], threshold: int) -> list[tuple[int, int, int]]:
-    """Every pair at most `threshold` bits apart, as (query number, row number, distance).
+def within(
+    queries: NDArray[np.uint8], rows: NDArray[np.uint8], threshold: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Every pair at most `threshold` bits apart: query numbers, row numbers, distances, three arrays of one length.
 
     Args:
         queries: (Q, width) uint8. rows: (N, width) uint8. threshold: bits, inclusive.
@@ -43,8 +45,9 @@ def within(queries: NDArray[np.uint8], rows: NDArray[np.uint8], threshold: int) 
             raise ValueError("want a C-contiguous uint8 array of two dimensions")
     if queries.shape[1] != rows.shape[1]:
         raise ValueError(f"queries of {queries.shape[1]} bytes against rows of {rows.shape[1]}")
+    none = np.empty(0, np.int64)
     if not len(queries) or not len(rows):
-        return []
+        return none, none, none
     found = faiss.RangeSearchResult(len(queries))
     faiss.hamming_range_search(
         faiss.swig_ptr(queries),
@@ -55,12 +58,11 @@ def within(queries: NDArray[np.uint8], rows: NDArray[np.uint8], threshold: int) 
         rows.shape[1],
         found,
     )
-    ends = faiss.rev_swig_ptr(found.lims, len(queries) + 1)
+    ends = np.asarray(faiss.rev_swig_ptr(found.lims, len(queries) + 1), dtype=np.int64)
     total = int(ends[-1])
     if not total:
-        return []
-    labels = faiss.rev_swig_ptr(found.labels, total)
-    distances = faiss.rev_swig_ptr(found.distances, total)
-    counts = np.asarray(ends[1:] - ends[:-1], dtype=np.int64)
-    query_of = np.repeat(np.arange(len(queries)), counts)
-    return [(int(q), int(r), int(d)) for q, r, d in zip(query_of, labels, distances, strict=True)]
+        return none, none, none
+    # The result's memory goes with `found`: copy.
+    labels = np.array(faiss.rev_swig_ptr(found.labels, total), dtype=np.int64)
+    distances = np.array(faiss.rev_swig_ptr(found.distances, total), dtype=np.int64)
+    return np.repeat(np.arange(len(queries)), ends[1:] - ends[:-1]), labels, distances

@@ -71,17 +71,17 @@ class LiveIndex:
         self._widths = widths
         self._state_of = state_of
         self._name_entry = name_entry
-        self._mark: int | None = None  # of the generation served
-        self._pending: int | None = None  # of the one last built
+        self._mark: int | None = None  # at the last refresh
+        self._loaded: Revision | None = None  # by the last refresh
         self._bases: Bases = {}
         self.generation: Generation | None = None
 
     def stale(self) -> bool:
-        """Whether anything was committed since the generation served was built. About 1 µs."""
+        """Whether anything was committed since the last refresh. About 1 µs."""
         return self._store.mark() != self._mark
 
     def refresh(self) -> Generation | None:
-        """The generation of what is committed now, where that is not the one served; `publish` it to serve it.
+        """The generation of what is committed now, where that is not the last one returned; `publish` it to serve it.
 
         Raises:
             Corrupt: the store holds something else than what was written; what is served stays.
@@ -90,17 +90,16 @@ class LiveIndex:
         if mark == self._mark:
             return None
         with self._store.view() as view:
-            if self.generation is not None and view.revision == self.generation.revision:
-                self._mark = mark
-                return None
-            self._pending = mark
-            return self._load(view)
+            changed = self._loaded is None or view.revision != self._loaded
+            generation = self._load(view) if changed else None
+            self._loaded = view.revision
+        self._mark = mark
+        return generation
 
     def publish(self, generation: Generation) -> None:
         """Serves `generation` from the next search on."""
         self.generation = generation
         self._bases = {(s.number, s.base): s.rows for s in generation.segments.values()}
-        self._mark = self._pending
 
     def _load(self, view: View) -> Generation:
         segments: dict[str, Segment] = {}
@@ -118,6 +117,8 @@ class LiveIndex:
                 canary=dict(record.canary_fingerprints),
                 canary_media=record.canary_media,
             )
+        # Kept before it is published, so that one whose proof must wait is not loaded again.
+        self._bases = {**self._bases, **{(s.number, s.base): s.rows for s in segments.values()}}
         return Generation(view.revision, segments, self._store, self._name_entry)
 
     def _base(self, view: View, record: ListRecord, version: VersionRecord) -> Mapping[str, NDArray[np.uint8]]:

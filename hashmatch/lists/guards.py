@@ -74,15 +74,28 @@ def accept(value: bytes, recipe: Recipe, *, field: str = "") -> None:
     )
 
 
-def accept_quality(text: str, recipe: Recipe) -> None:
-    """Lets a quality pass that a list's row gives for a fingerprint; an empty one, or one for a type without, passes.
+def quality(text: str, recipe: Recipe) -> int | None:
+    """The quality that a list's row gives for a fingerprint; None where it gives none, or the type has none.
 
     Raises:
-        Malformed: not a quality, or under the recipe's minimum.
+        Malformed: not a quality.
     """
     if recipe.min_quality is None or not text:
-        return
+        return None
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 100):
         raise Malformed(f"{recipe.hash_type}: quality is not a whole number 0..100")
-    if int(text) < recipe.min_quality:
-        raise Malformed(f"{recipe.hash_type}: quality {int(text)}, want at least {recipe.min_quality}")
+    return int(text)
+
+
+def accept_quality(given: int | None, recipe: Recipe, *, field: str = "") -> None:
+    """Lets a fingerprint's quality pass; where none is given, or for a type without, any passes.
+
+    Raises:
+        Malformed: no quality, or under the recipe's minimum; names `field`.
+    """
+    if recipe.min_quality is None or given is None:
+        return
+    if given > 100:
+        raise Malformed(f"{recipe.hash_type}: quality {given}, want 0..100", field=field)
+    if given < recipe.min_quality:
+        raise Malformed(f"{recipe.hash_type}: quality {given}, want at least {recipe.min_quality}", field=field)

@@ -138,7 +138,7 @@ def _value(row: Raw, known: Mapping[str, Recipe], canary: Mapping[str, bytes]) -
         raise Malformed("unknown hash type")  # not repeated: where columns are swapped it is a fingerprint
     value = guards.packed(row.text, recipe)
     guards.accept(value, recipe)
-    guards.accept_quality(row.quality, recipe)
+    guards.accept_quality(guards.quality(row.quality, recipe), recipe)
     if canary.get(recipe.hash_type) == value:
         raise Malformed(f"{recipe.hash_type}: this list's own canary")
     return recipe, value

@@ -167,6 +167,7 @@ class ListKeeper(ListReader):
         name: str,
         fingerprint: Fingerprint,
         *,
+        quality: int | None = None,
         label: str = "",
         source_id: str = "",
         reason: str,
@@ -174,12 +175,16 @@ class ListKeeper(ListReader):
     ) -> lists_pb2.AddEntryResponse:
         """The entry that is now listed and searched, and the revision from which on it is.
 
+        Args:
+            quality: the fingerprint's, 0..100, where it is known.
         Raises:
             NotFound, Malformed: names the field.
             Conflict: it is listed already.
             Refused: there are too many single edits on this base.
         """
-        guards.accept(fingerprint.value, self._recipe_of(fingerprint), field="fingerprint.value")
+        recipe = self._recipe_of(fingerprint)
+        guards.accept(fingerprint.value, recipe, field="fingerprint.value")
+        guards.accept_quality(quality, recipe, field="fingerprint.quality")
         entry = EntryRecord(
             label=terms.text(label, "label", limit=terms.MAX_LABEL_CHARS),
             source_id=terms.text(source_id, "source_id", limit=terms.MAX_LABEL_CHARS),

@@ -76,6 +76,7 @@ def _finished(
                 version=record.last_version + 1,
                 base=record.last_version + 1,
                 parent=record.active_version if header.merge else 0,
+                merge=header.merge,
                 entries={t: n for t, n in counts.items() if n},
                 created_at=convert.timestamp(clock.now()),
                 created_by=by,

@@ -79,10 +79,11 @@ def activate(step: ListStep, record: ListRecord, version: VersionRecord) -> Acti
         raise Refused(f"version {version.version} of '{record.name}' is active already")
     swap = Activated(version=version.version, previous=record.active_version)
     if not version.HasField("first_activated_at"):
-        if version.version == version.base and version.parent not in (0, record.active_version):
+        if version.merge and version.parent != record.active_version:
+            onto = f"version {version.parent}" if version.parent else "an empty list"
             raise Refused(
-                f"version {version.version} was merged onto version {version.parent}, and version "
-                f"{record.active_version} is active now: what changed between them would be lost; import again"
+                f"version {version.version} was merged onto {onto}, and version {record.active_version} is active now: "
+                "what changed between them would be lost; import again"
             )
         version.first_activated_at.FromDatetime(clock.now())
         version.activated_after = record.active_version

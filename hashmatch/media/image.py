@@ -145,6 +145,8 @@ def _others(media: memoryview, media_type: str, *, colour: bool, full_size: bool
     _check_size(*picture.size, most)
     # GIF and TIFF would visit every frame to say how many there are; their outlines know.
     count = outline.frames if media_type in ("image/gif", "image/tiff") else min(_frames(picture), outline.frames)
+    if count < 1:
+        raise Undecodable(Reason.UNDECODABLE, f"{media_type}: no frames", media_type=media_type)
     orientation = outline.orientation
     if media_type in ("image/webp", "image/avif"):
         orientation = exif.orientation(picture.info.get("exif") or b"")

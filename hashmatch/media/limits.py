@@ -1,8 +1,8 @@
 """Every bound on media: its name, its unit, and where the figure comes from.
 
-A worker may use 480 MiB in all, of which 63 to 78 are its own before it sees media. B/px is the peak growth of resident memory per pixel, the file's
-own bytes included, measured on drawn pictures of 12 to 48 Mpx; where a figure is reckoned instead, it says so. All but
-HEIC's largest are decoded under that limit in tests/media/test_decode_memory.py.
+A worker may use 480 MiB in all, of which 63 to 78 are its own before it sees media. B/px is the peak growth of resident
+memory per pixel, the file's own bytes included, measured on drawn pictures of 12 to 48 Mpx; where a figure is reckoned
+instead, it says so. All but HEIC's largest are decoded under that limit in tests/media/test_decode_memory.py.
 """
 
 from __future__ import annotations

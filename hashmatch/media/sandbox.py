@@ -140,11 +140,14 @@ class Sandbox:
         """A snapshot."""
         return Stats(self._restarts, self._crashes, self._timeouts, self._busy, len(self._waiting), len(self._idle))
 
-    async def examine(self, media: bytes | memoryview, wanted: Wanted, *, timeout: float | None = None) -> Examination:
+    async def examine(
+        self, media: bytes | memoryview, wanted: Wanted, *, timeout: float | None = None, first: bool = False
+    ) -> Examination:
         """What the media is and hashes to. Its exact digests are in it, whatever happened to the worker.
 
         `timeout` is the seconds that the caller has left, waiting included. A caller that leaves, by timeout or by
         cancellation, frees its place at once and its worker within LEAVING_SECONDS; so long must `media` stay as it is.
+        `first` goes before all who wait, however many: for what the service itself must know.
 
         Raises:
             Overloaded: too many wait already.
@@ -153,7 +156,7 @@ class Sandbox:
         """
         try:
             async with asyncio.timeout(timeout):
-                worker = await self._claim()
+                worker = await self._claim(first)
                 work = self._spawn(self._examine(worker, memoryview(media).cast("B"), wanted))
                 try:
                     return await asyncio.shield(work)
@@ -189,16 +192,16 @@ class Sandbox:
             unhashable=tuple(Unhashable(hash_type, reason) for hash_type in protocol.perceptual(wanted)),
         )
 
-    async def _claim(self) -> Worker:
+    async def _claim(self, first: bool) -> Worker:
         """A worker, counted as busy: give it back with `_release`."""
         if not self.healthy:
             raise Unavailable("there are no decode workers")
         if not self._waiting and (worker := self._take()):
             return worker
-        if len(self._waiting) >= self.queue_limit:
+        if len(self._waiting) >= self.queue_limit and not first:
             raise Overloaded(retry_after=max(0.1, len(self._waiting) * self._mean_seconds / self.workers))
         place: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        self._waiting.insert(0 if first else len(self._waiting), place)
         try:
             return await place
         except asyncio.CancelledError:

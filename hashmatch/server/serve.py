@@ -25,6 +25,7 @@ from hashmatch.v1 import lists_pb2_grpc, match_pb2_grpc
 MESSAGE_SLACK = 1 << 20  # bytes of a message beside its media: ids, attributes, fingerprints
 MIN_PING_INTERVAL_MS = 5 * 60 * 1000  # gRPC's own default: more frequent pings are refused after two strikes
 HEALTH_SECONDS = 0.1  # how often health is brought to what is true
+KEEPALIVE_MS = 60 * 1000  # a peer that does not answer a ping for so long is gone, and its calls are cancelled
 IDLE_MS = 30 * 60 * 1000  # a connection without calls is closed
 
 trace = logging.getLogger(__name__)
@@ -47,12 +48,16 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     async with app.running(settings) as service:
         server = grpc.aio.server(
             interceptors=[ErrorInterceptor()],
+            # gRPC holds a message before we see it, so calls are bounded too: ours, and as many again that only watch.
+            maximum_concurrent_rpcs=2 * settings.in_flight,
             options=[
                 # Twice the media limit, so that media somewhat over it still get an answer that names the limit.
                 ("grpc.max_receive_message_length", 2 * settings.max_media_bytes + MESSAGE_SLACK),
                 ("grpc.max_send_message_length", 2 * settings.max_media_bytes + MESSAGE_SLACK),
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_connection_idle_ms", IDLE_MS),
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
                 ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
             ],
         )
@@ -85,7 +90,7 @@ async def _tell(service: app.Service, health: Health, address: str, announce: Ca
     await service.follower.ready()
     announce(_announcement(service, address))
     while True:
-        await health.report(service.follower.serving and service.ledger.healthy)
+        await health.report(service.follower.serving and service.ledger.healthy and service.sandbox.healthy)
         await asyncio.sleep(HEALTH_SECONDS)
 
 

@@ -15,6 +15,7 @@ from hashmatch.hashing.registry import REGISTRY
 from hashmatch.hashing.variants import QUERY_VARIANTS
 from hashmatch.media import limits
 from hashmatch.media.sniff import DECODED
+from hashmatch.server.admission import Admission
 from hashmatch.server.errors import status_of
 from hashmatch.types import Wanted
 from hashmatch.v1 import match_pb2, match_pb2_grpc
@@ -27,7 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class MatchServicer(match_pb2_grpc.MatchServiceServicer):
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._widths = {t: recipe.value_bytes for t, recipe in service.recipes.items() if recipe.enabled}
+        self._admission = Admission(service.settings.in_flight_bytes, service.settings.in_flight)
 
     async def Match(self, request: match_pb2.MatchRequest, context: Context) -> match_pb2.MatchResponse:
         return await self._judge(request, context.time_remaining())
@@ -40,24 +41,28 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
 
         async def answer(request: match_pb2.MatchRequest) -> None:
             try:
-                reply = {"response": await self._judge(request, context.time_remaining())}
+                response = await self._judge(request, context.time_remaining())
+                reply = match_pb2.MatchStreamResponse(request_id=response.request_id, response=response)
             except Exception as e:
                 # One bad item never ends the stream: its error is its answer.
-                reply = {"error": status_of(e)}
-            await answers.put(match_pb2.MatchStreamResponse(request_id=request.request_id[:128], **reply))
+                reply = match_pb2.MatchStreamResponse(request_id=request.request_id[:128], error=status_of(e))
+            await answers.put(reply)
             places.release()
 
         async def read() -> None:
-            async with asyncio.TaskGroup() as judging:
-                async for request in requests:
-                    await places.acquire()
-                    judging.create_task(answer(request))
-            await answers.put(None)
+            try:
+                async with asyncio.TaskGroup() as judging:
+                    async for request in requests:
+                        await places.acquire()
+                        judging.create_task(answer(request))
+            finally:
+                await answers.put(None)  # also where a message did not parse, which ends the stream
 
         reading = asyncio.create_task(read())
         try:
             while (reply := await answers.get()) is not None:
                 yield reply
+            await reading
         finally:
             reading.cancel()
 
@@ -66,26 +71,29 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
     ) -> match_pb2.MatchResponse:
         header: match_pb2.MatchRequest | None = None
         media = bytearray()
-        async for part in requests:
-            if part.WhichOneof("part") == "header":
-                if header is not None or media:
-                    raise Malformed("the header comes once, and first", field="header")
-                header = part.header
-            elif header is None:
-                raise Malformed("the header comes first", field="chunk")
-            else:
-                media += part.chunk
-                self._bound(len(media), "chunk")
-        if header is None:
-            raise Malformed("the upload is empty", field="header")
-        return await self._judge(header, context.time_remaining(), bytes(media))
+        with self._admission.admit() as grow:
+            async for part in requests:
+                convert.refuse_unknown_fields(part)
+                if part.WhichOneof("part") == "header":
+                    if header is not None:
+                        raise Malformed("the header comes once, and first", field="header")
+                    header = part.header
+                elif header is None:
+                    raise Malformed("the header comes first", field="chunk")
+                else:
+                    grow(len(part.chunk))
+                    media += part.chunk
+                    self._bound(len(media), "chunk")
+            if header is None:
+                raise Malformed("the upload is empty", field="header")
+            return await self._admitted(header, context.time_remaining(), bytes(media))
 
     async def Hash(self, request: match_pb2.HashRequest, context: Context) -> match_pb2.HashResponse:
         convert.refuse_unknown_fields(request)
         self._bound(len(request.media), "media")
-        examination = await self._service.pipeline.hash(
-            request.media, self._wanted(request), timeout=context.time_remaining()
-        )
+        wanted = self._wanted(request)
+        with self._admission.admit(len(request.media)):
+            examination = await self._service.pipeline.hash(request.media, wanted, timeout=context.time_remaining())
         rows = convert.examination_to_wire(examination, every_variant=bool(request.variants))
         asked = set(request.hash_types)
         return match_pb2.HashResponse(
@@ -99,6 +107,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
     async def GetCapabilities(
         self, request: match_pb2.GetCapabilitiesRequest, context: Context
     ) -> match_pb2.GetCapabilitiesResponse:
+        convert.refuse_unknown_fields(request)
         settings = self._service.settings
         return match_pb2.GetCapabilitiesResponse(
             media_types=sorted(DECODED),
@@ -126,12 +135,16 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
             variants=QUERY_VARIANTS,
         )
 
-    async def _judge(
+    async def _judge(self, request: match_pb2.MatchRequest, timeout: float | None) -> match_pb2.MatchResponse:
+        self._bound(len(request.media), "media")
+        with self._admission.admit(len(request.media)):
+            return await self._admitted(request, timeout)
+
+    async def _admitted(
         self, request: match_pb2.MatchRequest, timeout: float | None, media: bytes | None = None
     ) -> match_pb2.MatchResponse:
-        self._bound(len(request.media), "media")
         submission = convert.submission_from_wire(
-            request, request_id=clock.new_id("r"), widths=self._widths, media=media
+            request, request_id=clock.new_id("r"), widths=self._service.widths, media=media
         )
         return convert.record_to_response(await self._service.pipeline.judge(submission, timeout=timeout))
 
@@ -142,8 +155,8 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
 
     def _wanted(self, request: match_pb2.HashRequest) -> Wanted:
         for i, hash_type in enumerate(request.hash_types):
-            if hash_type not in self._widths:
-                known = ", ".join(sorted(self._widths))
+            if hash_type not in self._service.widths:
+                known = ", ".join(sorted(self._service.widths))
                 raise Malformed(f"unknown hash type; this server knows {known}", field=f"hash_types[{i}]")
         for i, variant in enumerate(request.variants):
             if variant not in QUERY_VARIANTS:

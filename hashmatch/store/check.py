@@ -86,13 +86,18 @@ def check_lists(report: Report, state: Path) -> None:
         report.add("lists", "meta", str(e))
         return
     with closing(store):
-        records: list[ListRecord] = []
-        if report.attempt("lists", "lists", lambda: records.extend(_records(store))):
-            report.count("lists", len(records))
-            for record in records:
-                _check_versions(report, store, record)
-            report.attempt("lists", "changes", partial(_check_feed, report, store))
-            report.attempt("lists", "entries", partial(_check_left_over, report, store, records))
+        check_rows(report, store)
+
+
+def check_rows(report: Report, store: ListStore) -> None:
+    """What `check_lists` does with a store that is open, once its file is known to be sound."""
+    records: list[ListRecord] = []
+    if report.attempt("lists", "lists", lambda: records.extend(_records(store))):
+        report.count("lists", len(records))
+        for record in records:
+            _check_versions(report, store, record)
+        report.attempt("lists", "changes", partial(_check_feed, report, store))
+        report.attempt("lists", "entries", partial(_check_left_over, report, store, records))
 
 
 def check_reaches(report: Report, state: Path, revision: int) -> None:

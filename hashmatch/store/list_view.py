@@ -166,12 +166,8 @@ class ListView:
                 return
             yield key[VALUE_AT:], codec.unseal(key, stored, "entries")
 
-    def rows(self, list_number: int, base: int, hash_type: str) -> bytes:
-        """The values of one hash type in a base, packed in order, canary included, each row's checksum verified."""
-        return b"".join(value for value, _ in self.scan(list_number, base, hash_type))
-
     def verify_base(self, list_number: int, version: VersionRecord) -> dict[str, bytes]:
-        """Packed values of every hash type under `version`, as `rows` gives them, after one scan of its base.
+        """The values of each hash type under `version`, packed in order, canary included, after one scan of its base.
 
         Under a second per million entries: loading a server waits for this. The root digest covers every byte of every
         row, checksums included, so rows are not checked one by one as well.
@@ -231,22 +227,3 @@ class ListView:
     def id_key_digest(self) -> bytes | None:
         """Digest of the key that entry ids were made with; None before the first list."""
         return self._get("totals", ID_KEY_KEY)
-
-    def verify(self) -> int:
-        """Reads everything, and returns the number of versions.
-
-        Raises:
-            Corrupt: something is not what was written.
-        """
-        versions = 0
-        for record in self.lists():
-            for version in self.versions(record):
-                versions += 1
-                if version.version == version.base:
-                    self.verify_base(record.list_number, version)
-                elif version.base != self.version(record.list_number, version.parent).base:
-                    raise _damaged("a version stands on another base than its parent")
-        after = Revision(0)
-        while after < self.revision:
-            after = Revision(self.changes(after, CHUNK)[-1].revision)
-        return versions

@@ -65,6 +65,7 @@ class VerdictRecord(_message.Message):
     COVERAGE_FIELD_NUMBER: _builtins.int
     POLICIES_FIELD_NUMBER: _builtins.int
     ASKED_LISTS_FIELD_NUMBER: _builtins.int
+    MATCHES_FOUND_FIELD_NUMBER: _builtins.int
     verdict_id: _builtins.str
     request_id: _builtins.str
     question_digest: _builtins.bytes
@@ -76,6 +77,8 @@ class VerdictRecord(_message.Message):
     frames: _builtins.int
     finding: _common_pb2.Finding.ValueType
     disposition: _common_pb2.Disposition.ValueType
+    matches_found: _builtins.int
+    """Entries within their lists' thresholds; `matches` holds the nearest of each list."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -116,10 +119,11 @@ class VerdictRecord(_message.Message):
         coverage: _common_pb2.Coverage | None = ...,
         policies: _abc.Mapping[_builtins.str, _lists_pb2.Policy] | None = ...,
         asked_lists: _abc.Iterable[_builtins.str] | None = ...,
+        matches_found: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "coverage", b"coverage", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_lists", b"asked_lists", "at", b"at", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "frames", b"frames", "hashed", b"hashed", "height", b"height", "matches", b"matches", "media_bytes", b"media_bytes", "media_type", b"media_type", "policies", b"policies", "question_digest", b"question_digest", "request_id", b"request_id", "subject", b"subject", "verdict_id", b"verdict_id", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_lists", b"asked_lists", "at", b"at", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "frames", b"frames", "hashed", b"hashed", "height", b"height", "matches", b"matches", "matches_found", b"matches_found", "media_bytes", b"media_bytes", "media_type", b"media_type", "policies", b"policies", "question_digest", b"question_digest", "request_id", b"request_id", "subject", b"subject", "verdict_id", b"verdict_id", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,6 +76,8 @@ class MatchResponse(_message.Message):
     CASE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    MATCHES_FOUND_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
     verdict_id: _builtins.str
     finding: _common_pb2.Finding.ValueType
     disposition: _common_pb2.Disposition.ValueType
@@ -84,6 +86,10 @@ class MatchResponse(_message.Message):
     request_id: _builtins.str
     media_type: _builtins.str
     """What the bytes are, by their content: "image/jpeg"; empty where unknown."""
+    matches_found: _builtins.int
+    """Entries within their lists' thresholds; `matches` holds the nearest of each list, at most 256."""
+    frames: _builtins.int
+    """Frames in the file, as far as they were counted; at most 64, spread over the whole, were hashed."""
     @_builtins.property
     def matches(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]:
         """Nearest first."""
@@ -106,10 +112,12 @@ class MatchResponse(_message.Message):
         case_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
         media_type: _builtins.str = ...,
+        matches_found: _builtins.int = ...,
+        frames: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "hashed", b"hashed", "matches", b"matches", "media_type", b"media_type", "request_id", b"request_id", "verdict_id", b"verdict_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "frames", b"frames", "hashed", b"hashed", "matches", b"matches", "matches_found", b"matches_found", "media_type", b"media_type", "request_id", b"request_id", "verdict_id", b"verdict_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

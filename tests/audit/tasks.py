@@ -23,6 +23,7 @@ from hashmatch.errors import HashmatchError, StoreFailed, StoreFull
 from hashmatch.store import env
 from hashmatch.v1 import common_pb2
 from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.store_pb2 import RequestRecord
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -67,12 +68,18 @@ def lost(ledger: Ledger, acknowledged: list[tuple[int, int]]) -> list[str]:
     found = []
     for number, sequence in acknowledged:
         want = record(number)
-        event, remembered = ledger.verdict(want.verdict_id), ledger.recall(want.request_id)
+        event, remembered = ledger.verdict(want.verdict_id), recalled(ledger, want.request_id)
         if event.sequence != sequence or event.verdict != want:
             found.append(f"event {sequence} is not what was acknowledged")
         if remembered is None or remembered.verdict != want:
             found.append(f"request {number} is not what was acknowledged")
     return found
+
+
+def recalled(ledger: Ledger, request_id: str) -> RequestRecord | None:
+    """What a request id was answered."""
+    remembered = ledger.remembered(request_id)
+    return remembered.record if remembered else None
 
 
 def append(ledger: Ledger, number: int) -> Future[int]:
@@ -163,7 +170,7 @@ def read_all(state: str, records: int) -> None:
         for number in range(records):
             wanted = record(number)
             digest.update(ledger.verdict(wanted.verdict_id).SerializeToString(deterministic=True))
-            remembered = ledger.recall(wanted.request_id)
+            remembered = recalled(ledger, wanted.request_id)
             digest.update(remembered.SerializeToString(deterministic=True) if remembered else b"-")
         for count in ledger.counts(START, START + timedelta(days=365)):
             digest.update(count.SerializeToString(deterministic=True))
@@ -195,7 +202,7 @@ def fill_disk(directory: str) -> None:
     except StoreFull as e:
         print("full", str(e).replace(directory, ""))
     print("healthy", ledger.healthy, bool(ledger.failure()))
-    print("lost", lost(ledger, acknowledged), ledger.recall(record(number).request_id))
+    print("lost", lost(ledger, acknowledged), recalled(ledger, record(number).request_id))
     if limited == "mount":
         filler.unlink()
     else:
@@ -247,7 +254,7 @@ def fail_disk(state: str, call: str, number: str) -> None:
     print("second", outcome(ledger, 6))
     ledger.close()
     ledger = opened(state)
-    print("lost", lost(ledger, acknowledged), ledger.recall(record(5).request_id))
+    print("lost", lost(ledger, acknowledged), recalled(ledger, record(5).request_id))
     print("third", outcome(ledger, 7))
     ledger.close()
     print("problems", check_state(Path(state)).problems)

@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import Parse
 
+from hashmatch import clock
 from hashmatch.audit.ledger import Ledger
 from hashmatch.cli.main import main
 from hashmatch.v1 import common_pb2
@@ -178,6 +180,38 @@ def test_export_that_fails_leaves_the_old_file(state: Path, tmp_path: Path, caps
     assert run(capsys, "log", "export", tmp_path / "nowhere" / "x", "--state", state)[0] == 74
 
 
+def test_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    now = clock.now()
+    ledger = Ledger(tmp_path)
+    for surface, hours in (("avatars", 0), ("avatars", 1), ("feed\x1b[31m", 1), ("avatars", 30), ("feed", 60)):
+        for _ in range(3):
+            ledger.count(surface, common_pb2.FINDING_NO_MATCH, now - timedelta(hours=hours))
+    ledger.close()
+    code, out, _ = run(capsys, "log", "counts", "--state", tmp_path)
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["surface", "finding", "count"],
+        ["avatars", "NO_MATCH", "6"],
+        ["feed\\x1b[31m", "NO_MATCH", "3"],
+    ]
+    since = (now - timedelta(hours=31)).isoformat()
+    _, out, _ = run(capsys, "log", "counts", "--since", since, "--json", "--state", tmp_path)
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"surface": "avatars", "finding": "NO_MATCH", "count": 9},
+        {"surface": "feed\x1b[31m", "finding": "NO_MATCH", "count": 3},
+    ]
+    _, out, _ = run(capsys, "log", "counts", "--since", "2026-01-01", "--by-minute", "--json", "--state", tmp_path)
+    minutes = [json.loads(line) for line in out.splitlines()]
+    assert [row["count"] for row in minutes] == [3] * 5
+    assert [row["minute"] for row in minutes] == sorted(row["minute"] for row in minutes)
+    assert datetime.fromisoformat(minutes[-1]["minute"]) == now.replace(second=0, microsecond=0)
+    _, out, _ = run(capsys, "log", "counts", "--by-minute", "--state", tmp_path)
+    assert out.splitlines()[0].split() == ["minute", "(UTC)", "surface", "finding", "count"]
+    with pytest.raises(SystemExit) as e:
+        main(["log", "counts", "--since", "yesterday"])
+    assert e.value.code == 2
+
+
 def test_backup_and_check(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = tmp_path / "copy"
     code, out, _ = run(capsys, "backup", copy, "--json", "--state", state)
@@ -204,7 +238,8 @@ def test_check_names_what_is_wrong(state: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    "words", [("log", "tail"), ("log", "show", "v"), ("log", "export", "x"), ("check",), ("backup", "y")]
+    "words",
+    [("log", "tail"), ("log", "show", "v"), ("log", "export", "x"), ("log", "counts"), ("check",), ("backup", "y")],
 )
 def test_no_state(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
     code, out, err = run(capsys, *words, "--state", tmp_path / "nowhere")

@@ -91,15 +91,16 @@ def test_any_text_is_a_value_or_malformed(text: str) -> None:
 
 @pytest.mark.parametrize(("quality", "passes"), [("", True), ("50", True), ("100", True), ("49", False), ("0", False)])
 def test_quality(quality: str, passes: bool) -> None:
-    guards.accept_quality(quality, MD5)
+    guards.accept_quality(guards.quality(quality, MD5), MD5)
+    given = guards.quality(quality, PDQ)
     if passes:
-        guards.accept_quality(quality, PDQ)
+        guards.accept_quality(given, PDQ)
     else:
         with pytest.raises(Malformed, match="want at least 50"):
-            guards.accept_quality(quality, PDQ)
+            guards.accept_quality(given, PDQ)
 
 
 @pytest.mark.parametrize("quality", ["101", "-1", "high", "50.0", "٥٠", "0" * 5000])
 def test_what_is_not_a_quality(quality: str) -> None:
     with pytest.raises(Malformed, match="whole number"):
-        guards.accept_quality(quality, PDQ)
+        guards.quality(quality, PDQ)

@@ -339,6 +339,20 @@ def test_a_merge_onto_what_is_no_longer_active_is_refused(
     assert held().keys() == {fingerprint(1), fingerprint(2)}
 
 
+def test_a_merge_onto_nothing_is_not_a_replacement(
+    keeper: ListKeeper, ours: object, stage, hex_file, fingerprint, held
+) -> None:
+    stage(hex_file([fingerprint(1)]), merge=True)
+    stage(hex_file([fingerprint(2)]), merge=True)
+    assert keeper.activate("ours", 1, by="t").active_version == 1
+    keeper.add("ours", fingerprint(3), reason="urgent", by="ann")
+    with pytest.raises(Refused, match="merged onto an empty list, and version 3 is active now"):
+        keeper.activate("ours", 2, by="t")
+    assert held().keys() == {fingerprint(1), fingerprint(3)}
+    keeper.roll_back("ours", 1, by="t")
+    assert held().keys() == {fingerprint(1)}
+
+
 # ── activation and rolling back ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -409,6 +423,17 @@ def test_add_and_remove(keeper: ListKeeper, store: ListStore, ours: object, fing
         ("edited", "bob"),
         ("activated", "t"),
     ]
+
+
+def test_an_entry_of_poor_quality_is_refused_as_an_import_of_it_is(
+    keeper: ListKeeper, ours: object, fingerprint
+) -> None:
+    for quality, why in ((49, "quality 49, want at least 50"), (101, "want 0..100")):
+        with pytest.raises(Malformed, match=why) as e:
+            keeper.add("ours", fingerprint(1), quality=quality, reason="r", by="t")
+        assert e.value.field == "fingerprint.quality"
+    keeper.add("ours", fingerprint(1), quality=50, reason="r", by="t")
+    keeper.add("ours", fingerprint(2, "md5"), quality=3, reason="md5 has none", by="t")
 
 
 def test_single_entries_that_are_refused(keeper: ListKeeper, ours: object, fingerprint) -> None:

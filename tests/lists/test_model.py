@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hashmatch.errors import Conflict, NotFound, Refused
 from hashmatch.index.recipe import load_recipes
 from hashmatch.lists.keeper import ListKeeper
+from hashmatch.store.check import Report, check_rows
 from hashmatch.store.lists import ListStore
 from hashmatch.types import Fingerprint, Revision
 from hashmatch.v1 import lists_pb2
@@ -59,7 +60,7 @@ class Modelled:
         self.active = version
 
     def may_activate(self, version: int) -> bool:
-        lost = version not in self.before and self.merged_onto.get(version, 0) not in (0, self.active)
+        lost = version not in self.before and self.merged_onto.get(version, self.active) != self.active
         return version != self.active and not lost
 
 
@@ -177,8 +178,11 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def verify(self) -> None:
+        report = Report()
+        check_rows(report, self.store)
+        assert report.problems == []
+        assert report.checked.get("versions", 0) == sum(len(model.versions) for model in self.model.values())
         with self.store.view() as view:
-            assert view.verify() == sum(len(model.versions) for model in self.model.values())
             changes = view.changes(Revision(0), 10_000)
         assert [change.revision for change in changes] == list(range(1, self.revision + 1))
 

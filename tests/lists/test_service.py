@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from hashmatch.lists.keeper import ListKeeper
+from hashmatch.server import lists
 from hashmatch.server.errors import ErrorInterceptor
 from hashmatch.server.lists import ListServicer
 from hashmatch.v1 import common_pb2, lists_pb2, lists_pb2_grpc
@@ -175,6 +176,72 @@ def test_an_import_whose_sender_leaves_changes_nothing(
 
     talk(conversation)
     assert store.mark() == mark
+
+
+def test_silent_imports_hold_up_no_call_and_end(
+    talk: Talk, ours: object, store, hex_file, fingerprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "CHUNK_SECONDS", 1.0)
+    mark = store.mark()
+
+    async def silent() -> AsyncIterator[lists_pb2.ImportListRequest]:
+        for part in parts(header(activate=True), [hex_file([fingerprint(1)])]):
+            yield part
+        await asyncio.Event().wait()
+
+    async def conversation(stub: Any) -> None:
+        calls = [stub.ImportList(silent()) for _ in range(6)]
+        ended = asyncio.gather(*calls, return_exceptions=True)
+        wire = common_pb2.Fingerprint(hash_type="pdq", value=fingerprint(1).value)
+        for _ in range(20):
+            found = await stub.LookUpEntry(lists_pb2.LookUpEntryRequest(fingerprint=wire), timeout=0.9)
+            assert not found.entries
+        errors = await ended
+        codes = sorted(error.code().name for error in errors)
+        assert codes == ["INVALID_ARGUMENT"] * 2 + ["RESOURCE_EXHAUSTED"] * 4
+        assert all(
+            error.details() == "chunk: nothing came for 1 s; nothing was imported"
+            for error in errors
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        )
+        busy = next(error for error in errors if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED)
+        retry = error_details_pb2.RetryInfo()
+        assert any(detail.Unpack(retry) for detail in rpc_status.from_call(busy).details)
+        assert retry.retry_delay.seconds == lists.IMPORT_RETRY_SECONDS
+        assert store.mark() == mark
+        done = await stub.ImportList(iter(parts(header(activate=True), [hex_file([fingerprint(1)])])))
+        assert done.activated
+
+    talk(conversation)
+
+
+def test_calls_beyond_the_bound_are_refused_at_once(
+    talk: Talk, ours: object, store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "MAX_CALLS", 5)
+
+    async def conversation(stub: Any) -> None:
+        policy = lists_pb2.SetPolicyRequest(name="ours", policy=lists_pb2.Policy(shadow=True))
+        with store.env.write():  # holds every change up
+            calls = [stub.SetPolicy(policy) for _ in range(7)]
+            ended = [asyncio.ensure_future(asyncio.wait_for(call, 5)) for call in calls]
+            done, _ = await asyncio.wait(ended, timeout=0.5)
+            codes = [task.exception().code().name for task in done]
+            assert codes == ["RESOURCE_EXHAUSTED"] * 2
+        changed = [task.result().list.policy.shadow for task in await settled(ended) if not task.exception()]
+        assert changed == [True] * 5
+
+    async def settled(tasks: list[Any]) -> list[Any]:
+        await asyncio.wait(tasks)
+        return tasks
+
+    talk(conversation)
+
+
+def test_an_entry_of_poor_quality_is_refused(talk: Talk, ours: object, fingerprint) -> None:
+    wire = common_pb2.Fingerprint(hash_type="pdq", value=fingerprint(1).value, quality=0)
+    asked = lists_pb2.AddEntryRequest(name="ours", fingerprint=wire, reason="r")
+    assert refused(talk, lambda stub: stub.AddEntry(asked)) == ("INVALID_ARGUMENT", "fingerprint.quality")
 
 
 def refused(talk: Talk, call: Callable[[Any], Awaitable[Any]]) -> tuple[str, str]:

@@ -35,7 +35,7 @@ def test_the_corpus(hostile_corpus):
         started = time.monotonic()
         told, pixels = outcome(media)
         took = time.monotonic() - started
-        if told not in expected or took > SLOWEST or (told == "ok") != bool(pixels):
+        if told not in expected or took > SLOWEST or (told == "ok" and not pixels):
             wrong.append((name, told, sorted(expected), round(took, 1)))
     assert wrong == []
 

@@ -1,0 +1,143 @@
+"""The way of a submission where callers leave, retry and collide: real workers, real lists, a real ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from pictures import png
+
+from hashmatch import app
+from hashmatch.config import Settings
+from hashmatch.errors import Conflict, NotFound, Unavailable
+from hashmatch.types import Fingerprint, Hashed, Revision, Subject, Submission
+from hashmatch.v1 import lists_pb2
+from hashmatch.v1.common_pb2 import Finding
+
+LISTED = Fingerprint("pdq", bytes([0b01010101] * 32))
+FAR = Fingerprint("pdq", bytes([0b00110011] * 32))
+
+
+@asynccontextmanager
+async def serving(tmp_path):
+    """A service over one list that holds LISTED."""
+    async with app.running(Settings(state=tmp_path / "state", workers=1, poll_ms=5)) as service:
+        await service.follower.ready()
+        service.keeper.create("known", by="tests")
+        header = lists_pb2.ImportHeader(name="known", format=lists_pb2.IMPORT_FORMAT_HEX, activate=True)
+        file = io.BytesIO(LISTED.value.hex().encode())
+        revision = service.keeper.stage(header, file, by="tests").revision
+        assert await service.follower.reach(Revision(revision), 10)
+        yield service
+
+
+def asking(request_id, fingerprint=LISTED, **more):
+    return Submission(request_id, fingerprints=(Hashed(fingerprint),), **more)
+
+
+def run(tmp_path, conversation):
+    async def talk():
+        async with serving(tmp_path) as service:
+            await conversation(service)
+
+    asyncio.run(talk())
+
+
+def test_those_who_ask_at_once_get_one_verdict(tmp_path):
+    async def conversation(service):
+        answers = await asyncio.gather(*(service.pipeline.judge(asking("same")) for _ in range(20)))
+        assert {answer.verdict_id for answer in answers} == {answers[0].verdict_id}
+        assert answers[0].finding == Finding.FINDING_MATCH
+        assert service.ledger.last_sequence() == 1
+
+    run(tmp_path, conversation)
+
+
+def test_a_caller_who_leaves_at_any_moment_leaves_one_verdict_behind_at_most(tmp_path):
+    async def conversation(service):
+        for attempt in range(60):
+            request_id = f"left-{attempt}"
+            first = asyncio.create_task(service.pipeline.judge(asking(request_id)))
+            waiting = asyncio.create_task(service.pipeline.judge(asking(request_id)))
+            for _ in range(attempt % 12):
+                await asyncio.sleep(0)
+            first.cancel()
+            second = await waiting
+            third = await service.pipeline.judge(asking(request_id))
+            assert second.verdict_id == third.verdict_id
+        events = service.ledger.events(limit=1000)
+        ids = [event.verdict.request_id for event in events]
+        assert len(ids) == len(set(ids)) == 60
+
+    run(tmp_path, conversation)
+
+
+def test_what_makes_another_question(tmp_path):
+    async def conversation(service):
+        judge = service.pipeline.judge
+        first = await judge(asking("q", subject=Subject(content_id="c", uploader_id="u", surface="chat")))
+        same = asking("q", subject=Subject(content_id="c", uploader_id="u", surface="elsewhere"))
+        assert await judge(same) == first
+        for other in (
+            asking("q", FAR, subject=same.subject),
+            replace(same, subject=Subject(content_id="d", uploader_id="u")),
+            replace(same, subject=Subject(content_id="c", uploader_id="v")),
+            replace(same, lists=("known",)),
+            replace(same, fingerprints=(Hashed(LISTED, quality=90),)),
+            replace(same, fingerprints=(), media=png(1)),
+        ):
+            with pytest.raises(Conflict, match="another question"):
+                await judge(other)
+        with pytest.raises(Conflict, match="answered at revision"):
+            await judge(replace(same, min_revision=Revision(99)))
+
+    run(tmp_path, conversation)
+
+
+def test_a_no_match_is_remembered_and_counted_but_not_logged(tmp_path):
+    async def conversation(service):
+        first = await service.pipeline.judge(asking("clean", FAR, subject=Subject(uploader_id="somebody-7")))
+        assert first.finding == Finding.FINDING_NO_MATCH
+        service.keeper.add("known", FAR, reason="seen", by="tests")
+        for _ in range(200):
+            if (await service.pipeline.judge(asking("fresh", FAR, given_id=False))).finding == Finding.FINDING_MATCH:
+                break
+            await asyncio.sleep(0.02)
+        again = await service.pipeline.judge(asking("clean", FAR, subject=Subject(uploader_id="somebody-7")))
+        assert (again.verdict_id, again.finding) == (first.verdict_id, Finding.FINDING_NO_MATCH)
+
+    run(tmp_path, conversation)
+
+
+def test_a_revision_and_a_list_that_are_not_there(tmp_path):
+    async def conversation(service):
+        with pytest.raises(Unavailable, match="revision 50"):
+            await service.pipeline.judge(asking("r", min_revision=Revision(50)), timeout=0.1)
+        with pytest.raises(NotFound, match="nobody"):
+            await service.pipeline.judge(asking("l", lists=("nobody",)))
+        assert service.ledger.last_sequence() == 0
+
+    run(tmp_path, conversation)
+
+
+def test_thousands_of_near_duplicates_are_counted_and_the_nearest_named(tmp_path):
+    async def conversation(service):
+        rows = set()
+        for i in range(64):
+            for j in range(i):
+                value = bytearray(LISTED.value)
+                value[i // 2] ^= 0b01 << (i % 2)  # one bit set, one cleared: still balanced
+                value[j // 2] ^= 0b0100 << (j % 2)
+                rows.add(bytes(value))
+        header = lists_pb2.ImportHeader(name="known", format=lists_pb2.IMPORT_FORMAT_HEX, activate=True, merge=True)
+        file = io.BytesIO("\n".join(row.hex() for row in rows).encode())
+        revision = service.keeper.stage(header, file, by="tests").revision
+        answer = await service.pipeline.judge(asking("many", min_revision=Revision(revision)))
+        assert answer.matches_found == len(rows | {LISTED.value})
+        assert len(answer.matches) == 256
+        assert [m.distance for m in answer.matches] == [0, *[2] * 255]
+
+    run(tmp_path, conversation)
