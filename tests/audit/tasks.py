@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import io
 import os
 import pickle
 import resource
@@ -20,9 +21,14 @@ from pathlib import Path
 from hashmatch.audit.check import check_state
 from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import HashmatchError, StoreFailed, StoreFull
+from hashmatch.index.recipe import load_recipes
+from hashmatch.lists.keeper import ListKeeper
 from hashmatch.store import env
+from hashmatch.store.lists import ListStore
+from hashmatch.types import Fingerprint
 from hashmatch.v1 import common_pb2
 from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.lists_pb2 import IMPORT_FORMAT_HEX, ImportHeader
 from hashmatch.v1.store_pb2 import RequestRecord
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -152,6 +158,53 @@ def watch(state: str, trace_file: str, records: int, sync: bool) -> None:
     ledger.close()
     with open(trace_file, "wb") as file:
         pickle.dump((before, witness, happened), file)
+
+
+def watch_lists(state: str, trace_file: str, steps: int, sync: bool) -> None:
+    """As `watch`, while hash lists are imported and edited; what is acknowledged is each step's revision."""
+    import lmdb_calls
+
+    ListStore(Path(state)).close()
+    directory = Path(state) / "lists"
+    before, witness = (directory / "data.mdb").read_bytes(), (directory / "last-commit").read_bytes()
+    happened: list[tuple[object, ...]] = []
+
+    def after(call: str, fd: int, offset: int, data: bytes) -> None:
+        synced = bool(os.O_DSYNC & fcntl_flags(fd))
+        happened.append(("write", offset, data, synced) if call == "write" else ("sync",))
+
+    def acknowledge(revision: int) -> None:
+        happened.append(("witness", (directory / "last-commit").read_bytes()))
+        happened.append(("ack", revision))
+
+    lmdb_calls.install(lambda *_: 0, after)
+    env.lmdb.open = partial(env.lmdb.open, sync=sync)
+    keeper = ListKeeper(ListStore(Path(state)), load_recipes())
+    acknowledge(keeper.create("ours", by="tests").revision)
+    for step in range(steps):
+        value = hashlib.md5(b"%d" % step, usedforsecurity=False).hexdigest()
+        if step % 4:
+            fingerprint = Fingerprint("md5", bytes.fromhex(value))
+            acknowledge(keeper.add("ours", fingerprint, reason="drawn", by="tests").revision)
+        else:
+            header = ImportHeader(name="ours", format=IMPORT_FORMAT_HEX, hash_type="md5", merge=True, activate=True)
+            acknowledge(keeper.stage(header, io.BytesIO(value.encode()), by="tests").revision)
+    with open(trace_file, "wb") as file:
+        pickle.dump((before, witness, happened), file)
+
+
+def verify_lists(state: str, acknowledged_file: str) -> None:
+    """Prints all that is wrong with the hash lists of a state directory and the steps acknowledged in it."""
+    with open(acknowledged_file, "rb") as file:
+        acknowledged = pickle.load(file)  # noqa: S301 - written by the test itself
+    last = max((revision for (revision,) in acknowledged), default=0)
+    try:
+        with closing(ListStore(Path(state))) as store, store.view() as view:
+            if view.revision not in (last, last + 1):
+                print(f"the lists are at revision {view.revision}, and {last} was acknowledged")
+    except HashmatchError as e:
+        print(f"{type(e).__name__}: {e}")
+    print(*check_state(Path(state)).problems, sep="\n")
 
 
 def fcntl_flags(fd: int) -> int:

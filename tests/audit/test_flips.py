@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FLIPS = 400
-RECORDS = 200
+RECORDS = 100
 
 
 @pytest.fixture(scope="module")

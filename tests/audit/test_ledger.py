@@ -377,11 +377,18 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps)
 def test_ledger_is_a_list_and_a_dictionary(tmp_path_factory: pytest.TempPathFactory, record, tasks, steps) -> None:
     """Against the plainest model: a list of events, and the last answer of each request id."""
     state = tmp_path_factory.mktemp("model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "LINGER_SECONDS", 0.001)  # each step waits for its own transaction
+        follow_model(state, record, tasks, steps)
+    assert check_state(state).problems == []
+
+
+def follow_model(state: Path, record, tasks, steps) -> None:
     ledger, events, answers = tasks.opened(state), [], {}
     for verdict, request, log, remember, restart in steps:
         made = record(verdict)
@@ -404,4 +411,3 @@ def test_ledger_is_a_list_and_a_dictionary(tmp_path_factory: pytest.TempPathFact
         answer = recalled(ledger, f"request-{request}")
         assert (answer.verdict if answer else None) == answers.get(f"request-{request}")
     ledger.close()
-    assert check_state(state).problems == []

@@ -1,7 +1,7 @@
-"""Six hundred power cuts: of writes that no sync had made sure of, any may be missing, kept or torn; nothing
-acknowledged is lost. Without syncs the same cuts must show that it is.
+"""Power cuts by the hundred, of a ledger and of lists: of writes that no sync had made sure of, any may be missing,
+kept or torn; nothing acknowledged is lost. Without syncs the same cuts must show that it is.
 
-The writes and syncs are LMDB's own, watched while a ledger is written (`lmdb_calls.py`). What strace shows of them by
+The writes and syncs are LMDB's own, watched while they are written (`lmdb_calls.py`). What strace shows of them by
 hand: data pages by pwrite or writev, fdatasync, then 120 bytes of the meta page through a descriptor opened O_DSYNC.
 """
 
@@ -16,6 +16,8 @@ import pytest
 CUTS = 600
 MUTANT_CUTS = 60
 RECORDS = 60
+LIST_CUTS = 100
+LIST_STEPS = 30
 SECTOR = 512  # bytes that a disk writes whole
 
 
@@ -65,16 +67,18 @@ def put(disk: bytearray, offset: int, data: bytes) -> None:
     disk[offset : offset + len(data)] = data
 
 
-def broken(nursery, directory: Path, trace, cuts: int) -> list[tuple[int, list[str]]]:
+def broken(
+    nursery, directory: Path, trace, cuts: int, environment: str = "ledger", verify: str = "verify"
+) -> list[tuple[int, list[str]]]:
     chance = random.Random(11)
     found = []
-    (directory / "ledger").mkdir(parents=True)
+    (directory / environment).mkdir(parents=True)
     for _ in range(cuts):
         disk, witness, acknowledged = cut(*trace, chance)
-        (directory / "ledger" / "data.mdb").write_bytes(disk)
-        (directory / "ledger" / "last-commit").write_bytes(witness)
+        (directory / environment / "data.mdb").write_bytes(disk)
+        (directory / environment / "last-commit").write_bytes(witness)
         (directory / "acknowledged").write_bytes(pickle.dumps(acknowledged))
-        code, lines = nursery.run("verify", str(directory), str(directory / "acknowledged"))
+        code, lines = nursery.run(verify, str(directory), str(directory / "acknowledged"))
         if code or any(lines):
             found.append((code, lines))
     return found
@@ -95,3 +99,14 @@ def test_no_cut_loses_what_was_acknowledged(nursery, watched, tmp_path: Path) ->
 
 def test_without_syncs_the_same_cuts_lose(nursery, watched, tmp_path: Path) -> None:
     assert len(broken(nursery, tmp_path, watched[False], MUTANT_CUTS)) > MUTANT_CUTS / 2
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_no_cut_loses_a_step_of_the_lists(nursery, tmp_path: Path, sync: bool) -> None:
+    state, trace = str(tmp_path / "state"), tmp_path / "trace"
+    assert nursery.run("watch_lists", state, str(trace), LIST_STEPS, sync) == (0, [])
+    watched = pickle.loads(trace.read_bytes())  # noqa: S301 - written by the task
+    assert sum(what == "ack" for what, *_ in watched[2]) == LIST_STEPS + 1
+    cuts = LIST_CUTS if sync else MUTANT_CUTS
+    found = broken(nursery, tmp_path / "cut", watched, cuts, "lists", "verify_lists")
+    assert found == [] if sync else len(found) > MUTANT_CUTS / 2

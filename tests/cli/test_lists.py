@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -167,10 +167,68 @@ def test_help_has_an_example_that_parses(verb: str, capsys: pytest.CaptureFixtur
     assert parser().parse_args(plain).run
 
 
-def test_the_guide_can_be_followed_literally(tmp_path: Path) -> None:
+SERVER = """
+import json, os, socket, sys
+from hashmatch.cli.main import main
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen()
+print("listening", flush=True)
+while True:
+    caller, _ = listening.accept()
+    message, descriptors, _, _ = socket.recv_fds(caller, 1 << 20, 3)
+    pid = os.fork()
+    if pid == 0:
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+        words, directory, environment = json.loads(message)
+        os.chdir(directory)
+        os.environ.clear()
+        os.environ.update(environment)
+        code = 1
+        try:
+            code = main(words)
+        except SystemExit as e:
+            code = e.code
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    caller.send(bytes([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 255]))
+    caller.close()
+"""
+
+CALLER = """#!{python} -SE
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+message = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)])
+socket.send_fds(server, [message.encode()], [0, 1, 2])
+sys.exit(server.recv(1)[0])
+"""
+
+
+@pytest.fixture
+def quick_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with a `hashmatch` that runs the real one in a fork of a process that has imported it already."""
+    directory = tmp_path_factory.mktemp("bin")
+    address = directory / "socket"
+    command = directory / "hashmatch"
+    command.write_text(CALLER.format(python=sys.executable, address=str(address)))
+    command.chmod(0o700)
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(address)], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"listening\n"
+        yield directory
+        server.terminate()
+
+
+def test_the_guide_can_be_followed_literally(tmp_path: Path, quick_command: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "lists.md").read_text("utf-8")
     commands = "".join(re.findall(r"```sh\n(.*?)```", guide, re.DOTALL))
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{quick_command}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True
     )

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from hashmatch.errors import Corrupt, HashmatchError, StoreFull
@@ -27,6 +28,7 @@ from hashmatch.v1 import lists_pb2
 SIZES = {"few": 2_000, "many": 5_000}  # entries of the two files that replace each other
 
 
+@cache
 def value(number: int) -> bytes:
     """A number's MD5-like value."""
     return random.Random(number).randbytes(16)
