@@ -4,6 +4,7 @@ Follow a submission through the folders, in this order:
 
     server/     gRPC in, gRPC out; convert.py is where wire messages become our types and back
     pipeline.py the whole way of one submission, on one page
+    follower.py what may be served: the newest lists, once every list's canary was found through that way
     media/      hostile bytes → frames, inside a decode worker that can touch nothing (sandbox.py, walls.py)
     hashing/    frames → fingerprints; one file per algorithm, one registry
     examine.py  joins those two rooms: the job that a decode worker runs
