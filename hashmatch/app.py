@@ -99,8 +99,8 @@ async def sandboxed(settings: Settings, hash_types: Iterable[str], *, spares: in
         spares=spares,
         memory_bytes=settings.worker_memory_bytes,
         deadline=settings.decode_seconds,
-        cpu_seconds=math.ceil(settings.decode_seconds)
-        + 1,  # the deadline strikes first; this holds if the parent is slow
+        # The deadline strikes first; this holds where the parent is slow.
+        cpu_seconds=math.ceil(settings.decode_seconds) + 1,
         hash_types={t: REGISTRY[t].value_bytes for t in hash_types if t in REGISTRY and not REGISTRY[t].exact},
         require_walls=settings.walls == "required",
         queue_limit=settings.queue,

@@ -85,24 +85,30 @@ class Follower:
 
     async def run(self) -> None:
         """Follows until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-                if time.monotonic() - self._proven > self._canary_seconds and self._live.generation is not None:
-                    await self.prove(self._live.generation, self._live.generation.segments.values())
-                    self._proven = time.monotonic()
-                self._report(None)
-            except (Overloaded, Unavailable) as e:
-                # A proof that must wait proves nothing either way, until it has waited too long.
-                if self._live.generation is None or time.monotonic() - self._proven > PATIENCE * self._canary_seconds:
-                    self._report(e)
-            except HashmatchError as e:
+        try:
+            while True:
+                await self._follow()
+                await asyncio.sleep(self._poll_seconds)
+        finally:
+            self._thread.shutdown()  # waits: the store must not be closed under a load that is still reading it
+
+    async def _follow(self) -> None:
+        try:
+            await self.refresh()
+            if time.monotonic() - self._proven > self._canary_seconds and self._live.generation is not None:
+                await self.prove(self._live.generation, self._live.generation.segments.values())
+                self._proven = time.monotonic()
+            self._report(None)
+        except (Overloaded, Unavailable) as e:
+            # A proof that must wait proves nothing either way, until it has waited too long.
+            if self._live.generation is None or time.monotonic() - self._proven > PATIENCE * self._canary_seconds:
                 self._report(e)
-            except Exception as e:
-                # A follower that died quietly would serve yesterday's lists for ever.
-                trace.exception("unforeseen error while following the lists")
-                self._report(HashmatchError(f"{type(e).__name__} while following the lists; see the trace"))
-            await asyncio.sleep(self._poll_seconds)
+        except HashmatchError as e:
+            self._report(e)
+        except Exception as e:
+            # A follower that died quietly would serve yesterday's lists for ever.
+            trace.exception("unforeseen error while following the lists")
+            self._report(HashmatchError(f"{type(e).__name__} while following the lists; see the trace"))
 
     async def refresh(self) -> None:
         """Serves what is committed now, once its new bases are proven."""

@@ -117,12 +117,11 @@ class Pipeline:
             submission.min_revision, min(REVISION_WAIT, timeout or REVISION_WAIT)
         ):
             raise Unavailable(f"revision {submission.min_revision} is not searchable yet; try again")
-        scope = self._serving.generation().scope(submission.lists)
-        left = None if timeout is None else timeout - (time.monotonic() - began)
-        examination = await self._examine(submission, self.wanted(scope), left)
-        # The generation may have moved on while the media was hashed: search the newest, which covers no less.
+        # One generation from here on: a newer one's policies may ask for variants that this media is not hashed into.
         generation = self._serving.generation()
         scope = generation.scope(submission.lists)
+        left = None if timeout is None else timeout - (time.monotonic() - began)
+        examination = await self._examine(submission, self.wanted(scope), left)
         candidates, count = generation.search(examination.hashed, scope)
         found = verdict.decide(
             verdict_id=clock.new_id("v"),

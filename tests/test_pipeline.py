@@ -13,6 +13,7 @@ from pictures import png
 from hashmatch import app
 from hashmatch.config import Settings
 from hashmatch.errors import Conflict, NotFound, Unavailable
+from hashmatch.pipeline import Pipeline
 from hashmatch.types import Fingerprint, Hashed, Revision, Subject, Submission
 from hashmatch.v1 import lists_pb2
 from hashmatch.v1.common_pb2 import Finding
@@ -139,5 +140,34 @@ def test_thousands_of_near_duplicates_are_counted_and_the_nearest_named(tmp_path
         assert answer.matches_found == len(rows | {LISTED.value})
         assert len(answer.matches) == 256
         assert [m.distance for m in answer.matches] == [0, *[2] * 255]
+
+    run(tmp_path, conversation)
+
+
+def test_a_policy_that_changes_while_media_is_hashed_is_not_claimed(tmp_path):
+    async def conversation(service):
+        class Slow:
+            """The real workers, during whose work the list begins to ask for flips."""
+
+            async def examine(self, media, wanted, *, timeout=None):
+                found = await service.sandbox.examine(media, wanted, timeout=timeout)
+                policy = lists_pb2.Policy(variants=["flips"])
+                changed = service.keeper.set_policy("known", policy, by="tests")
+                assert await service.follower.reach(Revision(changed.revision), 10)
+                return found
+
+        pipeline = Pipeline(
+            examiner=Slow(),
+            serving=service.follower,
+            ledger=service.ledger,
+            recipes=service.recipes,
+            versions=service.versions,
+            log_no_match=False,
+        )
+        before = service.follower.generation().revision
+        answer = await pipeline.judge(Submission("slow", media=png(1)))
+        assert list(answer.policies["known"].variants) == []
+        assert answer.coverage.revision == before
+        assert {row.variant for row in answer.hashed} == {""}
 
     run(tmp_path, conversation)
