@@ -57,12 +57,21 @@ class _Threads:
         doing.add_done_callback(lambda _: self._room.release())
         return await asyncio.wrap_future(doing)
 
+    def close(self) -> None:
+        """Waits for the calls that have begun; drops the others."""
+        self._executor.shutdown(cancel_futures=True)
+
 
 class ListServicer(lists_pb2_grpc.ListServiceServicer):
     def __init__(self, keeper: ListKeeper) -> None:
         self._lists = keeper
         self._short = _Threads("calls", THREADS, MAX_CALLS, CALL_RETRY_SECONDS)
         self._imports = _Threads("imports", MAX_IMPORTS, MAX_IMPORTS, IMPORT_RETRY_SECONDS)
+
+    async def close(self) -> None:
+        """Waits until no call uses the lists any more: one may outlive its caller, and the store must outlive it."""
+        for threads in (self._short, self._imports):
+            await asyncio.to_thread(threads.close)
 
     async def CreateList(self, request: lists_pb2.CreateListRequest, context: Context) -> lists_pb2.CreateListResponse:
         convert.refuse_unknown_fields(request)

@@ -62,7 +62,8 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             ],
         )
         match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(service), server)
-        lists_pb2_grpc.add_ListServiceServicer_to_server(ListServicer(service.keeper), server)
+        lists = ListServicer(service.keeper)
+        lists_pb2_grpc.add_ListServiceServicer_to_server(lists, server)
         health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
         reflection.enable_server_reflection((*SERVICES[1:], reflection.SERVICE_NAME, "grpc.health.v1.Health"), server)
         try:
@@ -77,6 +78,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         trace.info("stopping")
         await health.report(False)
         await server.stop(settings.drain_seconds)
+        await lists.close()
         if not stopping.is_set():
             telling.result()  # raises what made it impossible to serve
 

@@ -10,12 +10,14 @@ import subprocess
 import threading
 import time
 
+import grpc
 import psutil
 import pytest
 from pictures import jpeg, png
 
 from hashmatch import errors
 from hashmatch.client import Finding
+from hashmatch.v1 import lists_pb2, lists_pb2_grpc
 
 DISK_BYTES = 24 << 20
 
@@ -157,3 +159,27 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0(deployment, tmp_path):
     assert deployment.stop(signal.SIGTERM) == 0
     asking.join()
     assert findings == [Finding.FINDING_MATCH]
+
+
+def test_sigterm_in_the_middle_of_an_import_changes_nothing_and_exits_0(deployment, tmp_path):
+    list_picture(deployment, tmp_path)
+    deployment.environ["HASHMATCH_DRAIN_SECONDS"] = "0.5"
+    deployment.serve("--workers", "1")
+    before = deployment.json("lists", "show", "known")
+    sent, done = threading.Event(), threading.Event()
+
+    def requests():
+        header = lists_pb2.ImportHeader(name="known", format=lists_pb2.IMPORT_FORMAT_HEX, activate=True)
+        yield lists_pb2.ImportListRequest(header=header)
+        yield lists_pb2.ImportListRequest(chunk=b"# more to come\n" * 1000)
+        sent.set()
+        done.wait(20)
+
+    with grpc.insecure_channel(deployment.address) as channel:
+        call = lists_pb2_grpc.ListServiceStub(channel).ImportList.future(requests())
+        assert sent.wait(10)
+        assert deployment.stop(signal.SIGTERM) == 0
+        done.set()
+        assert call.exception(10) is not None
+    assert deployment.json("lists", "show", "known") == before
+    deployment.run("check")

@@ -178,3 +178,16 @@ async def _sandboxed(acts: list[str], **settings: Any) -> dict[str, Any]:
 
 if __name__ == "__main__":
     _script()
+
+
+def test_a_thread_that_is_ending_is_waited_for_and_one_that_stays_is_not_tolerated() -> None:
+    program = (
+        "import sys, threading, time\n"
+        "from hashmatch.media import walls\n"
+        "threading.Thread(target=time.sleep, args=(float(sys.argv[1]),), daemon=True).start()\n"
+        "print(walls._one_thread())"
+    )
+    ending = subprocess.run([sys.executable, "-c", program, "0.2"], capture_output=True, text=True, check=True)
+    assert ending.stdout == "one thread\n"
+    staying = subprocess.run([sys.executable, "-c", program, "9"], capture_output=True, text=True, check=False)
+    assert "2 threads run" in staying.stderr
