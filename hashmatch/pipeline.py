@@ -4,7 +4,7 @@ recall   a retry gets the verdict it got before
 examine  hostile bytes → fingerprints, in a decode worker
 search   fingerprints → candidates, in one generation
 decide   candidates → verdict
-record   a MATCH or an UNKNOWN is committed and synced, then answered; a NO_MATCH is counted
+record   a MATCH, an UNKNOWN and what was set aside are committed and synced, then answered; a NO_MATCH is counted
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 from hashmatch import clock, convert, verdict
@@ -35,6 +36,7 @@ from hashmatch.types import (
     Wanted,
 )
 from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.store_pb2 import TrafficRecord
 
 REVISION_WAIT = 1.0  # seconds that a request waits for its min_revision; a change is normally seen within 50 ms
 
@@ -56,6 +58,13 @@ class Serving(Protocol):
         """Waits until the generation is at `revision` or later; False when it took longer."""
 
 
+class Sample(Protocol):
+    """Keeps some of what was judged, so that new lists can be tried on it."""
+
+    def offer(self, item: Callable[[], TrafficRecord], at: datetime) -> None:
+        """Takes an item, or not; only then it is made. Never waits, never fails."""
+
+
 class Pipeline:
     """Judges submissions. One event loop owns it."""
 
@@ -68,6 +77,7 @@ class Pipeline:
         recipes: Mapping[str, Recipe],
         versions: Mapping[str, str],
         log_no_match: bool,
+        sample: Sample | None = None,
     ) -> None:
         self._examiner = examiner
         self._serving = serving
@@ -79,10 +89,11 @@ class Pipeline:
         )
         self._versions = versions
         self._log_no_match = log_no_match
+        self._sample = sample  # of traffic; None: none is kept
         self._answering: dict[str, asyncio.Future[None]] = {}  # by request id; done when there is an answer, or none
 
     async def judge(self, submission: Submission, *, timeout: float | None = None) -> VerdictRecord:
-        """The verdict on one submission, recorded before it is returned unless it is NO_MATCH.
+        """The verdict on one submission, recorded before it is returned unless it is NO_MATCH with nothing set aside.
 
         Args:
             timeout: seconds that the caller still waits.
@@ -123,16 +134,24 @@ class Pipeline:
         left = None if timeout is None else timeout - (time.monotonic() - began)
         examination = await self._examine(submission, self.wanted(scope), left)
         candidates, count = generation.search(examination.hashed, scope)
+        input_digest = _sha256(submission, examination)
         found = verdict.decide(
             verdict_id=clock.new_id("v"),
             request_id=submission.request_id,
             at=clock.now(),
+            subject=submission.subject,
+            input_digest=input_digest,
             examination=examination,
             coverage=self.coverage(generation, scope),
             candidates=candidates,
             found=count,
+            suppressions=generation.suppressions,
+            held=self._ledger.held(),
         )
-        return await self._record(found, submission)
+        record = await self._record(found, submission, input_digest)
+        if self._sample is not None and record.hashed:
+            self._sample.offer(lambda: convert.record_to_traffic(record), found.at)
+        return record
 
     async def _examine(self, submission: Submission, wanted: Wanted, timeout: float | None) -> Examination:
         if submission.media is None:
@@ -155,7 +174,8 @@ class Pipeline:
         )
 
     def _is_low(self, hashed: Hashed) -> bool:
-        minimum = self._recipes[hashed.fingerprint.hash_type].min_quality
+        recipe = self._recipes.get(hashed.fingerprint.hash_type)  # an opaque type may have none
+        minimum = recipe.min_quality if recipe else None
         return minimum is not None and hashed.quality is not None and hashed.quality < minimum
 
     def wanted(self, scope: tuple[Segment, ...]) -> Wanted:
@@ -170,13 +190,12 @@ class Pipeline:
                 entries[hash_type] = entries.get(hash_type, 0) + count
         return Coverage(generation.revision, entries, tuple(segment.state for segment in scope), self._versions)
 
-    async def _record(self, found: Verdict, submission: Submission) -> VerdictRecord:
-        record = convert.verdict_to_record(
-            found, submission, _question_digest(submission, _sha256(submission, found.examination))
-        )
+    async def _record(self, found: Verdict, submission: Submission, input_digest: bytes) -> VerdictRecord:
+        record = convert.verdict_to_record(found, submission, _question_digest(submission, input_digest))
         if found.finding is Finding.NO_MATCH:
             self._ledger.count(submission.subject.surface, record.finding, found.at)
-            if not self._log_no_match:
+            # What was near enough to match and did not count is explained, as a MATCH is.
+            if not self._log_no_match and not found.set_aside:
                 if submission.given_id:
                     self._ledger.append(record, log=False, remember=True)
                 return record

@@ -18,6 +18,15 @@ Bits = NewType("Bits", int)
 Revision = NewType("Revision", int)
 """Position in the change feed of the hash lists; 0 is the empty store."""
 
+EXACT_DIGESTS = frozenset({"md5", "sha1", "sha256"})
+"""Hash types that are equal only where the bytes are; every other type says what is seen."""
+
+WHOLE = 1000
+"""Permille of the traffic: the share of a list that is not being rolled out."""
+
+COLLISION_UPLOADERS = 50
+"""Different uploaders within an hour from which on an entry is held, where its list's policy does not say."""
+
 
 class Finding(enum.Enum):
     """What the machine found. UNKNOWN never means NO_MATCH."""
@@ -34,6 +43,26 @@ class Disposition(enum.IntEnum):
     REVIEW = 2
     RESTRICT = 3
     BLOCK = 4
+
+
+class TrustTier(enum.IntEnum):
+    """How far a list's entries are to be trusted. Numbers are the wire's."""
+
+    UNSPECIFIED = 0  # nobody said
+    VERIFIED = 1  # several trained people agreed: a hotline's or NCMEC's own list
+    SINGLE_MEMBER = 2  # one organisation's label
+    SELF_REPORTED = 3  # sent in by the public or those concerned, not reviewed
+    INTERNAL = 4  # the platform's own findings, not reviewed elsewhere
+
+
+class SetAsideReason(enum.IntEnum):
+    """Why an entry within its list's threshold did not count. Numbers are the wire's."""
+
+    SUPPRESSED = 1
+    BENIGN = 2
+    OUTSIDE_ROLLOUT = 3
+    OUT_OF_SCOPE = 4
+    EXPIRED = 5
 
 
 class Reason(enum.Enum):
@@ -148,6 +177,15 @@ class Policy:
     disposition: Disposition = Disposition.REVIEW
     shadow: bool = False
     variants: frozenset[str] = frozenset()  # as policies name them: "flips", "nn512", "unletterboxed"
+    trust: TrustTier = TrustTier.UNSPECIFIED
+    benign: bool = False  # known-benign media: its matches set others aside and are none themselves
+    rollout_permille: int = WHOLE  # of the traffic that the list counts for
+    rollout_seed: str = ""  # the same seed draws the same items
+    surfaces: frozenset[str] = frozenset()  # that the list counts for; empty: all
+    regions: frozenset[str] = frozenset()
+    refresh_seconds: int = 0  # between two imports, as expected; 0: not expected
+    two_person: bool = False  # what one person stages, only another may activate
+    collision_uploaders: int = COLLISION_UPLOADERS  # 0: the list's entries are never held
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +199,20 @@ class ListState:
     entries: Mapping[str, int]  # active entries per hash type, canaries not counted
     thresholds: Mapping[str, int]  # bits per hash type, defaults filled in; 0 for exact digests
     accepts: frozenset[str]  # variants of a query that are searched here
+    refreshed_at: datetime | None = None  # when the last import was activated; None: none was
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """One entry of one list that does not count here, by local decision, until it expires or is lifted."""
+
+    list: str
+    entry_id: str
+    reason: str
+    by: str
+    approver: str  # who else agreed
+    created_at: datetime
+    expires_at: datetime | None = None  # None: until it is lifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +226,7 @@ class Candidate:
     distance: Bits
     variant: str
     frame_ms: int
+    expires_at: datetime | None = None  # from then on the entry does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +241,18 @@ class Match:
     threshold: Bits
     variant: str
     frame_ms: int
-    disposition: Disposition
+    disposition: Disposition  # what its list asks for
     shadow: bool
+    held: bool = False  # by the collision guard, out of RESTRICT and BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A match that did not count: a logged, explained non-match."""
+
+    match: Match
+    reason: SetAsideReason
+    why: str  # in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +263,8 @@ class Coverage:
     entries: Mapping[str, int]
     lists: tuple[ListState, ...]
     versions: Mapping[str, str]
+    outside_rollout: frozenset[str] = frozenset()  # lists that are not rolled out to this item
+    out_of_scope: frozenset[str] = frozenset()  # lists that are not for this item's surface or region
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +277,7 @@ class Verdict:
     finding: Finding
     disposition: Disposition
     matches: tuple[Match, ...]  # nearest first, the nearest of each list
-    matches_found: int  # within their lists' thresholds, listed in `matches` or not
+    matches_found: int  # that count, listed in `matches` or not
+    set_aside: tuple[SetAside, ...]  # nearest first
     examination: Examination
     coverage: Coverage

@@ -10,13 +10,14 @@ from dataclasses import replace
 import pytest
 from pictures import png
 
-from hashmatch import app
+from hashmatch import app, clock, convert
+from hashmatch.audit.entry_counts import EXEMPT
 from hashmatch.config import Settings
 from hashmatch.errors import Conflict, NotFound, Unavailable
 from hashmatch.pipeline import Pipeline
 from hashmatch.types import Fingerprint, Hashed, Revision, Subject, Submission
 from hashmatch.v1 import lists_pb2
-from hashmatch.v1.common_pb2 import Finding
+from hashmatch.v1.common_pb2 import Finding, SetAsideReason
 
 LISTED = Fingerprint("pdq", bytes([0b01010101] * 32))
 FAR = Fingerprint("pdq", bytes([0b00110011] * 32))
@@ -109,6 +110,93 @@ def test_a_no_match_is_remembered_and_counted_but_not_logged(tmp_path):
             await asyncio.sleep(0.02)
         again = await service.pipeline.judge(asking("clean", FAR, subject=Subject(uploader_id="somebody-7")))
         assert (again.verdict_id, again.finding) == (first.verdict_id, Finding.FINDING_NO_MATCH)
+
+    run(tmp_path, conversation)
+
+
+async def ruled(service, **policy):
+    """Gives the list another policy, and waits until it is served."""
+    changed = service.keeper.set_policy("known", lists_pb2.Policy(**policy), by="tests")
+    assert await service.follower.reach(Revision(changed.revision), 10)
+
+
+@pytest.mark.parametrize("given_id", [True, False])
+def test_what_was_set_aside_is_logged_whole_and_answered_again(tmp_path, given_id):
+    async def conversation(service):
+        await ruled(service, rollout_permille=0, disposition=4)
+        question = asking("aside", subject=Subject(content_id="c", uploader_id="u"), given_id=given_id)
+        answer = await service.pipeline.judge(question)
+        assert (answer.finding, answer.disposition) == (Finding.FINDING_NO_MATCH, 1)
+        assert [one.reason for one in answer.set_aside] == [SetAsideReason.SET_ASIDE_REASON_OUTSIDE_ROLLOUT]
+        event = service.ledger.verdict(answer.verdict_id)
+        assert event.verdict == answer
+        assert event.verdict.subject.uploader_id == "u"
+        assert event.verdict.policies["known"].rollout_permille == 0
+        assert convert.record_to_response(answer).set_aside == answer.set_aside
+        if given_id:
+            assert await service.pipeline.judge(question) == answer
+            assert service.ledger.last_sequence() == 1
+
+    run(tmp_path, conversation)
+
+
+def test_a_list_counts_where_its_policy_says(tmp_path):
+    async def conversation(service):
+        await ruled(service, surfaces=["mail"])
+        for surface, finding in (("mail", Finding.FINDING_MATCH), ("chat", Finding.FINDING_NO_MATCH)):
+            answer = await service.pipeline.judge(asking(surface, subject=Subject(surface=surface)))
+            assert answer.finding == finding
+            assert [one.out_of_scope for one in answer.coverage.lists] == [surface == "chat"]
+
+    run(tmp_path, conversation)
+
+
+def test_a_share_of_the_traffic_is_the_same_share_however_often_it_is_asked(tmp_path):
+    async def conversation(service):
+        await ruled(service, rollout_permille=500)
+        for content in [f"content-{n}" for n in range(40)]:
+            subject = Subject(content_id=content)
+            answers = [await service.pipeline.judge(asking("x", subject=subject, given_id=False)) for _ in range(3)]
+            assert len({answer.finding for answer in answers}) == 1
+        findings = {event.verdict.finding for event in service.ledger.events()}
+        assert findings == {Finding.FINDING_MATCH, Finding.FINDING_NO_MATCH}
+
+    run(tmp_path, conversation)
+
+
+def test_an_entry_that_matches_too_many_uploaders_is_held_until_it_is_released(tmp_path):
+    async def conversation(service):
+        await ruled(service, disposition=4, collision_uploaders=3)
+
+        async def ask(uploader, request_id):
+            return await service.pipeline.judge(asking(request_id, subject=Subject(uploader_id=uploader)))
+
+        for n in range(3):
+            for _ in range(5):  # a retry is no other uploader, nor is one who comes again
+                answer = await ask(f"u{n}", f"r{n}")
+                assert (answer.disposition, answer.matches[0].held) == (4, False)
+            assert (await ask(f"u{n}", f"again-{n}")).disposition == (4 if n < 2 else 2)
+        answer = await ask("u9", "r9")
+        assert (answer.finding, answer.disposition, answer.matches[0].held) == (Finding.FINDING_MATCH, 2, True)
+        assert answer.matches[0].disposition == 4
+        entry_id = answer.matches[0].entry_id
+        assert service.ledger.entry_count("known", entry_id).matches == 7
+        service.ledger.release("known", entry_id, clock.now() + EXEMPT)
+        for n in range(5):
+            assert (await ask(f"w{n}", f"w{n}")).disposition == 4
+
+    run(tmp_path, conversation)
+
+
+def test_known_benign_media_sets_aside_what_looks_like_it(tmp_path):
+    async def conversation(service):
+        service.keeper.create("nsrl", by="tests", policy=lists_pb2.Policy(benign=True))
+        added = service.keeper.add("nsrl", LISTED, reason="known", by="tests")
+        answer = await service.pipeline.judge(asking("b", min_revision=Revision(added.revision)))
+        assert (answer.finding, answer.disposition) == (Finding.FINDING_NO_MATCH, 1)
+        assert [one.match.list for one in answer.set_aside] == ["known"]
+        assert "nsrl" in answer.set_aside[0].why
+        assert {one.list: one.benign for one in answer.coverage.lists} == {"known": False, "nsrl": True}
 
     run(tmp_path, conversation)
 

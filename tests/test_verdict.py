@@ -1,50 +1,11 @@
 """decide(): what each combination of candidates, absences and policies comes to."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
+from judging import BLANK, HASHED, candidate, decide, state
 
-from hashmatch import verdict
-from hashmatch.types import (
-    Bits,
-    Candidate,
-    Coverage,
-    Disposition,
-    Examination,
-    Finding,
-    Fingerprint,
-    Hashed,
-    ListState,
-    Policy,
-    Reason,
-    Revision,
-    Unhashable,
-)
-
-HASHED = Examination(media_type="image/png", hashed=(Hashed(Fingerprint("pdq", bytes(32)), 100),))
-BLANK = Examination(media_type="image/png", unhashable=(Unhashable("pdq", Reason.LOW_QUALITY),))
-
-
-def state(name="a", disposition=Disposition.REVIEW, *, shadow=False, threshold=31, accepts=("", "stored")):
-    policy = Policy(disposition=disposition, shadow=shadow)
-    return ListState(name, Revision(1), 1, policy, {"pdq": 1}, {"pdq": threshold, "md5": 0}, frozenset(accepts))
-
-
-def candidate(name="a", distance=0, hash_type="pdq", variant=""):
-    return Candidate(name, "e1", "label", hash_type, Bits(distance), variant, 0)
-
-
-def decide(examination, states, candidates):
-    return verdict.decide(
-        verdict_id="v",
-        request_id="r",
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-        examination=examination,
-        coverage=Coverage(Revision(1), {"pdq": sum(s.entries["pdq"] for s in states)}, tuple(states), {}),
-        candidates=candidates,
-        found=len(candidates),
-    )
+from hashmatch.types import Disposition, Finding, Reason, Unhashable
 
 
 @pytest.mark.parametrize(("distance", "finding"), [(30, Finding.MATCH), (31, Finding.MATCH), (32, Finding.NO_MATCH)])
@@ -99,3 +60,8 @@ def test_no_active_list_is_not_covered_and_never_no_match():
     assert found.finding is Finding.UNKNOWN
     assert found.examination.unhashable == (Unhashable("pdq", Reason.NOT_COVERED),)
     assert found.examination.hashed == HASHED.hashed
+
+
+def test_lists_of_known_benign_media_cover_nothing():
+    assert decide(HASHED, [state(benign=True)], []).finding is Finding.UNKNOWN
+    assert decide(HASHED, [state(benign=True), state("b")], []).finding is Finding.NO_MATCH

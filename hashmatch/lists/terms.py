@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 from hashmatch import convert
 from hashmatch.errors import Malformed
 from hashmatch.hashing.variants import QUERY_VARIANTS
 from hashmatch.index.recipe import Recipe
-from hashmatch.v1 import lists_pb2
+from hashmatch.types import WHOLE
+from hashmatch.v1 import common_pb2, lists_pb2
 
 MAX_TEXT_CHARS = 500  # ours: a sentence or two for operator, purpose and reason; they are repeated in every change
 MAX_LABEL_CHARS = 200  # ours: operators' classes and ids are a few dozen; a million of them are kept
+MAX_SCOPES = 64  # ours: surfaces or regions of one policy; every verdict's record repeats them
+MAX_SCOPE_CHARS = 64  # ours: of a surface, a region, a rollout's seed
+MAX_REFRESH_SECONDS = 366 * 86_400  # ours: what is refreshed less than once a year is not refreshed
+MAX_COLLISION_UPLOADERS = 10_000  # ours: as many are remembered in one row, which each match rewrites: 0.3 MB
+STALE_INTERVALS = 2  # expected intervals without an import: one may be late, two were missed
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -44,7 +51,7 @@ def text(given: str, field: str, *, limit: int = MAX_TEXT_CHARS, required: bool 
 
 
 def policy(given: lists_pb2.Policy, recipes: Mapping[str, Recipe]) -> lists_pb2.Policy:
-    """A policy that the recipes allow; without a disposition it asks for REVIEW.
+    """A policy that the recipes allow; without a disposition it asks for REVIEW, or ALLOW where it is benign.
 
     Raises:
         Malformed: names the field, for example "policy.thresholds[pdq]".
@@ -61,4 +68,39 @@ def policy(given: lists_pb2.Policy, recipes: Mapping[str, Recipe]) -> lists_pb2.
     for variant in given.variants:
         if variant not in QUERY_VARIANTS:
             raise Malformed(f"unknown variant; known: {', '.join(QUERY_VARIANTS)}", field="policy.variants")
+    _at_most(given.rollout_permille, WHOLE, "rollout_permille")
+    _at_most(given.refresh_seconds, MAX_REFRESH_SECONDS, "refresh_seconds")
+    _at_most(given.collision_uploaders, MAX_COLLISION_UPLOADERS, "collision_uploaders")
+    _scopes(given.surfaces, "surfaces")
+    _scopes(given.regions, "regions")
+    if text(given.rollout_seed, "policy.rollout_seed", limit=MAX_SCOPE_CHARS) != given.rollout_seed:
+        raise Malformed("white space at an end, or more than one in a row", field="policy.rollout_seed")
+    if given.benign and given.disposition not in (common_pb2.DISPOSITION_UNSPECIFIED, common_pb2.DISPOSITION_ALLOW):
+        raise Malformed("a list of known-benign media asks for nothing but ALLOW", field="policy.disposition")
     return convert.policy_to_wire(convert.policy_from_wire(given))
+
+
+def stale(refresh_seconds: int, refreshed_at: datetime | None, now: datetime) -> bool:
+    """Whether a list's last import was activated longer ago than STALE_INTERVALS of what its policy expects.
+
+    Never where nothing is expected, nor where nothing was ever imported: such a list is kept by hand.
+    """
+    if not refresh_seconds or refreshed_at is None:
+        return False
+    return now - refreshed_at > STALE_INTERVALS * timedelta(seconds=refresh_seconds)
+
+
+def _at_most(number: int, most: int, name: str) -> None:
+    if number > most:
+        raise Malformed(f"{number}, want 0..{most}", field=f"policy.{name}")
+
+
+def _scopes(given: Iterable[str], name: str) -> None:
+    """Refuses what no submission would be compared equal to: mended in silence, the list would be for nobody."""
+    scopes = tuple(given)
+    if len(scopes) > MAX_SCOPES:
+        raise Malformed(f"{len(scopes)} {name}, at most {MAX_SCOPES}", field=f"policy.{name}")
+    for i, scope in enumerate(scopes):
+        field = f"policy.{name}[{i}]"
+        if text(scope, field, limit=MAX_SCOPE_CHARS, required=True) != scope:
+            raise Malformed("white space at an end, or more than one in a row", field=field)

@@ -27,7 +27,7 @@ from hashmatch.v1 import common_pb2 as hashmatch_dot_v1_dot_common__pb2
 from hashmatch.v1 import lists_pb2 as hashmatch_dot_v1_dot_lists__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hashmatch/v1/audit.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\x1a\x18hashmatch/v1/lists.proto\"\xf6\x04\n\rVerdictRecord\x12\x12\n\nverdict_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07subject\x18\x04 \x01(\x0b\x32\x15.hashmatch.v1.Subject\x12\x17\n\x0fquestion_digest\x18\x05 \x01(\x0c\x12\x13\n\x0bmedia_bytes\x18\x06 \x01(\x04\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\r\n\x05width\x18\x08 \x01(\r\x12\x0e\n\x06height\x18\t \x01(\r\x12\x0e\n\x06\x66rames\x18\n \x01(\r\x12$\n\x06hashed\x18\x0b \x03(\x0b\x32\x14.hashmatch.v1.Hashed\x12&\n\x07\x66inding\x18\x0c \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12.\n\x0b\x64isposition\x18\r \x01(\x0e\x32\x19.hashmatch.v1.Disposition\x12$\n\x07matches\x18\x0e \x03(\x0b\x32\x13.hashmatch.v1.Match\x12(\n\x08\x63overage\x18\x0f \x01(\x0b\x32\x16.hashmatch.v1.Coverage\x12;\n\x08policies\x18\x10 \x03(\x0b\x32).hashmatch.v1.VerdictRecord.PoliciesEntry\x12\x13\n\x0b\x61sked_lists\x18\x11 \x03(\t\x12\x15\n\rmatches_found\x18\x12 \x01(\x04\x1a\x45\n\rPoliciesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.hashmatch.v1.Policy:\x02\x38\x01\"y\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07verdict\x18\x03 \x01(\x0b\x32\x1b.hashmatch.v1.VerdictRecordH\x00\x42\x06\n\x04\x66\x61\x63t\"\x81\x01\n\x0b\x43ountRecord\x12*\n\x06minute\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12&\n\x07\x66inding\x18\x03 \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hashmatch/v1/audit.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\x1a\x18hashmatch/v1/lists.proto\"\xca\x05\n\rVerdictRecord\x12\x12\n\nverdict_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07subject\x18\x04 \x01(\x0b\x32\x15.hashmatch.v1.Subject\x12\x17\n\x0fquestion_digest\x18\x05 \x01(\x0c\x12\x13\n\x0bmedia_bytes\x18\x06 \x01(\x04\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\r\n\x05width\x18\x08 \x01(\r\x12\x0e\n\x06height\x18\t \x01(\r\x12\x0e\n\x06\x66rames\x18\n \x01(\r\x12$\n\x06hashed\x18\x0b \x03(\x0b\x32\x14.hashmatch.v1.Hashed\x12&\n\x07\x66inding\x18\x0c \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12.\n\x0b\x64isposition\x18\r \x01(\x0e\x32\x19.hashmatch.v1.Disposition\x12$\n\x07matches\x18\x0e \x03(\x0b\x32\x13.hashmatch.v1.Match\x12(\n\x08\x63overage\x18\x0f \x01(\x0b\x32\x16.hashmatch.v1.Coverage\x12;\n\x08policies\x18\x10 \x03(\x0b\x32).hashmatch.v1.VerdictRecord.PoliciesEntry\x12\x13\n\x0b\x61sked_lists\x18\x11 \x03(\t\x12\x15\n\rmatches_found\x18\x12 \x01(\x04\x12)\n\tset_aside\x18\x13 \x03(\x0b\x32\x16.hashmatch.v1.SetAside\x12\'\n\x05retro\x18\x14 \x01(\x0b\x32\x18.hashmatch.v1.RetroMatch\x1a\x45\n\rPoliciesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.hashmatch.v1.Policy:\x02\x38\x01\"`\n\nRetroMatch\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x33\n\x0f\x66irst_judged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07verdict\x18\x03 \x01(\x0b\x32\x1b.hashmatch.v1.VerdictRecordH\x00\x42\x06\n\x04\x66\x61\x63t\"\x81\x01\n\x0b\x43ountRecord\x12*\n\x06minute\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12&\n\x07\x66inding\x18\x03 \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,11 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERDICTRECORD_POLICIESENTRY']._loaded_options = None
   _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_options = b'8\001'
   _globals['_VERDICTRECORD']._serialized_start=129
-  _globals['_VERDICTRECORD']._serialized_end=759
-  _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_start=690
-  _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_end=759
-  _globals['_EVENT']._serialized_start=761
-  _globals['_EVENT']._serialized_end=882
-  _globals['_COUNTRECORD']._serialized_start=885
-  _globals['_COUNTRECORD']._serialized_end=1014
+  _globals['_VERDICTRECORD']._serialized_end=843
+  _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_start=774
+  _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_end=843
+  _globals['_RETROMATCH']._serialized_start=845
+  _globals['_RETROMATCH']._serialized_end=941
+  _globals['_EVENT']._serialized_start=943
+  _globals['_EVENT']._serialized_end=1064
+  _globals['_COUNTRECORD']._serialized_start=1067
+  _globals['_COUNTRECORD']._serialized_end=1196
 # @@protoc_insertion_point(module_scope)

@@ -66,6 +66,8 @@ class VerdictRecord(_message.Message):
     POLICIES_FIELD_NUMBER: _builtins.int
     ASKED_LISTS_FIELD_NUMBER: _builtins.int
     MATCHES_FOUND_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
+    RETRO_FIELD_NUMBER: _builtins.int
     verdict_id: _builtins.str
     request_id: _builtins.str
     question_digest: _builtins.bytes
@@ -99,6 +101,14 @@ class VerdictRecord(_message.Message):
     def asked_lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The lists the caller named; empty: every active one."""
 
+    @_builtins.property
+    def set_aside(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SetAside]:
+        """Entries within their thresholds that did not count, and why."""
+
+    @_builtins.property
+    def retro(self) -> Global___RetroMatch:
+        """Set where the media was judged again after it had been answered, since lists had changed."""
+
     def __init__(
         self,
         *,
@@ -120,14 +130,47 @@ class VerdictRecord(_message.Message):
         policies: _abc.Mapping[_builtins.str, _lists_pb2.Policy] | None = ...,
         asked_lists: _abc.Iterable[_builtins.str] | None = ...,
         matches_found: _builtins.int = ...,
+        set_aside: _abc.Iterable[_common_pb2.SetAside] | None = ...,
+        retro: Global___RetroMatch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "coverage", b"coverage", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "coverage", b"coverage", "retro", b"retro", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_lists", b"asked_lists", "at", b"at", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "frames", b"frames", "hashed", b"hashed", "height", b"height", "matches", b"matches", "matches_found", b"matches_found", "media_bytes", b"media_bytes", "media_type", b"media_type", "policies", b"policies", "question_digest", b"question_digest", "request_id", b"request_id", "subject", b"subject", "verdict_id", b"verdict_id", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_lists", b"asked_lists", "at", b"at", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "frames", b"frames", "hashed", b"hashed", "height", b"height", "matches", b"matches", "matches_found", b"matches_found", "media_bytes", b"media_bytes", "media_type", b"media_type", "policies", b"policies", "question_digest", b"question_digest", "request_id", b"request_id", "retro", b"retro", "set_aside", b"set_aside", "subject", b"subject", "verdict_id", b"verdict_id", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerdictRecord: _TypeAlias = VerdictRecord  # noqa: Y015
+
+@_typing.final
+class RetroMatch(_message.Message):
+    """A verdict on sampled traffic of the past, by a version that was activated after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FIRST_JUDGED_AT_FIELD_NUMBER: _builtins.int
+    list: _builtins.str
+    """The list, and the version, that was matched backwards."""
+    version: _builtins.int
+    @_builtins.property
+    def first_judged_at(self) -> _timestamp_pb2.Timestamp:
+        """When the media was first judged."""
+
+    def __init__(
+        self,
+        *,
+        list: _builtins.str = ...,
+        version: _builtins.int = ...,
+        first_judged_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_judged_at", b"first_judged_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_judged_at", b"first_judged_at", "list", b"list", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetroMatch: _TypeAlias = RetroMatch  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):

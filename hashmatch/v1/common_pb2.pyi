@@ -100,6 +100,40 @@ UNHASHABLE_REASON_NOT_COVERED: UnhashableReason.ValueType  # 6
 """Hashed, but nothing in scope was there to be searched."""
 Global___UnhashableReason: _TypeAlias = UnhashableReason  # noqa: Y015
 
+class _SetAsideReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SetAsideReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SetAsideReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SET_ASIDE_REASON_UNSPECIFIED: _SetAsideReason.ValueType  # 0
+    SET_ASIDE_REASON_SUPPRESSED: _SetAsideReason.ValueType  # 1
+    """A local suppression of this entry is in force."""
+    SET_ASIDE_REASON_BENIGN: _SetAsideReason.ValueType  # 2
+    """A known-benign list holds the same media, or something at least as near."""
+    SET_ASIDE_REASON_OUTSIDE_ROLLOUT: _SetAsideReason.ValueType  # 3
+    """The list is being rolled out to a share of the traffic, and this item is outside it."""
+    SET_ASIDE_REASON_OUT_OF_SCOPE: _SetAsideReason.ValueType  # 4
+    """The list is not for this surface or region."""
+    SET_ASIDE_REASON_EXPIRED: _SetAsideReason.ValueType  # 5
+    """The entry's own expiry has passed."""
+
+class SetAsideReason(_SetAsideReason, metaclass=_SetAsideReasonEnumTypeWrapper):
+    """Why an entry within its list's threshold did not count."""
+
+SET_ASIDE_REASON_UNSPECIFIED: SetAsideReason.ValueType  # 0
+SET_ASIDE_REASON_SUPPRESSED: SetAsideReason.ValueType  # 1
+"""A local suppression of this entry is in force."""
+SET_ASIDE_REASON_BENIGN: SetAsideReason.ValueType  # 2
+"""A known-benign list holds the same media, or something at least as near."""
+SET_ASIDE_REASON_OUTSIDE_ROLLOUT: SetAsideReason.ValueType  # 3
+"""The list is being rolled out to a share of the traffic, and this item is outside it."""
+SET_ASIDE_REASON_OUT_OF_SCOPE: SetAsideReason.ValueType  # 4
+"""The list is not for this surface or region."""
+SET_ASIDE_REASON_EXPIRED: SetAsideReason.ValueType  # 5
+"""The entry's own expiry has passed."""
+Global___SetAsideReason: _TypeAlias = SetAsideReason  # noqa: Y015
+
 @_typing.final
 class Fingerprint(_message.Message):
     """One value of a hash type."""
@@ -262,6 +296,7 @@ class Match(_message.Message):
     FRAME_MS_FIELD_NUMBER: _builtins.int
     DISPOSITION_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     list: _builtins.str
     entry_id: _builtins.str
     label: _builtins.str
@@ -276,6 +311,8 @@ class Match(_message.Message):
     """What the matched list's policy asks for."""
     shadow: _builtins.bool
     """The list is in shadow mode: logged, never moves the answer's disposition."""
+    held: _builtins.bool
+    """The entry lately matched so many different uploaders that it is held out of RESTRICT and BLOCK until a person looks."""
     def __init__(
         self,
         *,
@@ -289,14 +326,44 @@ class Match(_message.Message):
         frame_ms: _builtins.int = ...,
         disposition: Global___Disposition.ValueType = ...,
         shadow: _builtins.bool = ...,
+        held: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disposition", b"disposition", "distance", b"distance", "entry_id", b"entry_id", "frame_ms", b"frame_ms", "hash_type", b"hash_type", "label", b"label", "list", b"list", "shadow", b"shadow", "threshold", b"threshold", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disposition", b"disposition", "distance", b"distance", "entry_id", b"entry_id", "frame_ms", b"frame_ms", "hash_type", b"hash_type", "held", b"held", "label", b"label", "list", b"list", "shadow", b"shadow", "threshold", b"threshold", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Match: _TypeAlias = Match  # noqa: Y015
+
+@_typing.final
+class SetAside(_message.Message):
+    """An entry within its list's threshold that did not count, and why: a logged, explained non-match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    reason: Global___SetAsideReason.ValueType
+    why: _builtins.str
+    """In words: the suppression's reason, the benign list and entry, the share."""
+    @_builtins.property
+    def match(self) -> Global___Match: ...
+    def __init__(
+        self,
+        *,
+        match: Global___Match | None = ...,
+        reason: Global___SetAsideReason.ValueType = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["match", b"match", "reason", b"reason", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAside: _TypeAlias = SetAside  # noqa: Y015
 
 @_typing.final
 class ListRevision(_message.Message):
@@ -329,6 +396,9 @@ class ListRevision(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     THRESHOLDS_FIELD_NUMBER: _builtins.int
+    OUTSIDE_ROLLOUT_FIELD_NUMBER: _builtins.int
+    OUT_OF_SCOPE_FIELD_NUMBER: _builtins.int
+    BENIGN_FIELD_NUMBER: _builtins.int
     list: _builtins.str
     revision: _builtins.int
     """The revision of the last change to this list."""
@@ -336,6 +406,12 @@ class ListRevision(_message.Message):
     """The active version."""
     entries: _builtins.int
     """Active entries, canaries not counted."""
+    outside_rollout: _builtins.bool
+    """This item was outside the share of traffic that the list is rolled out to: its matches are set aside."""
+    out_of_scope: _builtins.bool
+    """The list is not for this item's surface or region: its matches are set aside."""
+    benign: _builtins.bool
+    """A list of known-benign media: its matches set others aside."""
     @_builtins.property
     def thresholds(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Greatest accepted distance per hash type, inclusive; 0 for exact digests."""
@@ -348,10 +424,13 @@ class ListRevision(_message.Message):
         version: _builtins.int = ...,
         entries: _builtins.int = ...,
         thresholds: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        outside_rollout: _builtins.bool = ...,
+        out_of_scope: _builtins.bool = ...,
+        benign: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "list", b"list", "revision", b"revision", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benign", b"benign", "entries", b"entries", "list", b"list", "out_of_scope", b"out_of_scope", "outside_rollout", b"outside_rollout", "revision", b"revision", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,6 +21,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TrustTier:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrustTierEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrustTier.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRUST_TIER_UNSPECIFIED: _TrustTier.ValueType  # 0
+    TRUST_TIER_VERIFIED: _TrustTier.ValueType  # 1
+    """Several trained people agreed: a hotline's or NCMEC's own list."""
+    TRUST_TIER_SINGLE_MEMBER: _TrustTier.ValueType  # 2
+    """One organisation's label."""
+    TRUST_TIER_SELF_REPORTED: _TrustTier.ValueType  # 3
+    """Sent in by the public or those concerned, not reviewed."""
+    TRUST_TIER_INTERNAL: _TrustTier.ValueType  # 4
+    """The platform's own findings, not reviewed elsewhere."""
+
+class TrustTier(_TrustTier, metaclass=_TrustTierEnumTypeWrapper):
+    """How far a list's entries are to be trusted."""
+
+TRUST_TIER_UNSPECIFIED: TrustTier.ValueType  # 0
+TRUST_TIER_VERIFIED: TrustTier.ValueType  # 1
+"""Several trained people agreed: a hotline's or NCMEC's own list."""
+TRUST_TIER_SINGLE_MEMBER: TrustTier.ValueType  # 2
+"""One organisation's label."""
+TRUST_TIER_SELF_REPORTED: TrustTier.ValueType  # 3
+"""Sent in by the public or those concerned, not reviewed."""
+TRUST_TIER_INTERNAL: TrustTier.ValueType  # 4
+"""The platform's own findings, not reviewed elsewhere."""
+Global___TrustTier: _TypeAlias = TrustTier  # noqa: Y015
+
 class _VersionState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -51,12 +81,42 @@ class _ImportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportFo
     IMPORT_FORMAT_UNSPECIFIED: _ImportFormat.ValueType  # 0
     IMPORT_FORMAT_HEX: _ImportFormat.ValueType  # 1
     IMPORT_FORMAT_CSV: _ImportFormat.ValueType  # 2
+    IMPORT_FORMAT_AUTO: _ImportFormat.ValueType  # 3
+    """By its content."""
+    IMPORT_FORMAT_VICS: _ImportFormat.ValueType  # 4
+    """Project VIC's JSON, 1.x and 2.0."""
+    IMPORT_FORMAT_NSRL_CSV: _ImportFormat.ValueType  # 5
+    """NSRL's reference data set as CSV."""
+    IMPORT_FORMAT_NSRL_SQLITE: _ImportFormat.ValueType  # 6
+    """NSRL's RDSv3 as SQLite."""
+    IMPORT_FORMAT_HASHKEEPER: _ImportFormat.ValueType  # 7
+    IMPORT_FORMAT_ICSE: _ImportFormat.ValueType  # 8
+    """Interpol's ICSE export."""
+    IMPORT_FORMAT_THREATEXCHANGE: _ImportFormat.ValueType  # 9
+    """python-threatexchange's local files and JSON exports."""
+    IMPORT_FORMAT_VPDQ: _ImportFormat.ValueType  # 10
+    """vPDQ's text: frame, quality, fingerprint, timestamp."""
 
 class ImportFormat(_ImportFormat, metaclass=_ImportFormatEnumTypeWrapper): ...
 
 IMPORT_FORMAT_UNSPECIFIED: ImportFormat.ValueType  # 0
 IMPORT_FORMAT_HEX: ImportFormat.ValueType  # 1
 IMPORT_FORMAT_CSV: ImportFormat.ValueType  # 2
+IMPORT_FORMAT_AUTO: ImportFormat.ValueType  # 3
+"""By its content."""
+IMPORT_FORMAT_VICS: ImportFormat.ValueType  # 4
+"""Project VIC's JSON, 1.x and 2.0."""
+IMPORT_FORMAT_NSRL_CSV: ImportFormat.ValueType  # 5
+"""NSRL's reference data set as CSV."""
+IMPORT_FORMAT_NSRL_SQLITE: ImportFormat.ValueType  # 6
+"""NSRL's RDSv3 as SQLite."""
+IMPORT_FORMAT_HASHKEEPER: ImportFormat.ValueType  # 7
+IMPORT_FORMAT_ICSE: ImportFormat.ValueType  # 8
+"""Interpol's ICSE export."""
+IMPORT_FORMAT_THREATEXCHANGE: ImportFormat.ValueType  # 9
+"""python-threatexchange's local files and JSON exports."""
+IMPORT_FORMAT_VPDQ: ImportFormat.ValueType  # 10
+"""vPDQ's text: frame, quality, fingerprint, timestamp."""
 Global___ImportFormat: _TypeAlias = ImportFormat  # noqa: Y015
 
 @_typing.final
@@ -89,9 +149,31 @@ class Policy(_message.Message):
     DISPOSITION_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
     VARIANTS_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
+    BENIGN_FIELD_NUMBER: _builtins.int
+    ROLLOUT_PERMILLE_FIELD_NUMBER: _builtins.int
+    ROLLOUT_SEED_FIELD_NUMBER: _builtins.int
+    SURFACES_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    REFRESH_SECONDS_FIELD_NUMBER: _builtins.int
+    TWO_PERSON_FIELD_NUMBER: _builtins.int
+    COLLISION_UPLOADERS_FIELD_NUMBER: _builtins.int
     disposition: _common_pb2.Disposition.ValueType
     shadow: _builtins.bool
     """Matches are logged and never move the disposition."""
+    trust: Global___TrustTier.ValueType
+    benign: _builtins.bool
+    """A list of known-benign media: its matches set aside what other lists match."""
+    rollout_permille: _builtins.int
+    """Share of the traffic that the list counts for, in thousandths; absent: all of it."""
+    rollout_seed: _builtins.str
+    """Draws the share: the same seed takes the same items."""
+    refresh_seconds: _builtins.int
+    """How often the list is expected to be refreshed; past twice this it is reported as stale. 0: not expected."""
+    two_person: _builtins.bool
+    """What one person stages or adds, only another may activate."""
+    collision_uploaders: _builtins.int
+    """Different uploaders within an hour from which on an entry is held out of RESTRICT and BLOCK; absent: 50; 0: never."""
     @_builtins.property
     def thresholds(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Greatest accepted distance per hash type, inclusive. Types not named have their recipe's default."""
@@ -100,6 +182,12 @@ class Policy(_message.Message):
     def variants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Query variants searched in this list: "flips", "nn512", "unletterboxed"."""
 
+    @_builtins.property
+    def surfaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Surfaces and regions that the list counts for; none named: all."""
+
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -107,12 +195,28 @@ class Policy(_message.Message):
         disposition: _common_pb2.Disposition.ValueType = ...,
         shadow: _builtins.bool = ...,
         variants: _abc.Iterable[_builtins.str] | None = ...,
+        trust: Global___TrustTier.ValueType = ...,
+        benign: _builtins.bool = ...,
+        rollout_permille: _builtins.int | None = ...,
+        rollout_seed: _builtins.str = ...,
+        surfaces: _abc.Iterable[_builtins.str] | None = ...,
+        regions: _abc.Iterable[_builtins.str] | None = ...,
+        refresh_seconds: _builtins.int = ...,
+        two_person: _builtins.bool = ...,
+        collision_uploaders: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_collision_uploaders", b"_collision_uploaders", "_rollout_permille", b"_rollout_permille", "collision_uploaders", b"collision_uploaders", "rollout_permille", b"rollout_permille"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disposition", b"disposition", "shadow", b"shadow", "thresholds", b"thresholds", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collision_uploaders", b"_collision_uploaders", "_rollout_permille", b"_rollout_permille", "benign", b"benign", "collision_uploaders", b"collision_uploaders", "disposition", b"disposition", "refresh_seconds", b"refresh_seconds", "regions", b"regions", "rollout_permille", b"rollout_permille", "rollout_seed", b"rollout_seed", "shadow", b"shadow", "surfaces", b"surfaces", "thresholds", b"thresholds", "trust", b"trust", "two_person", b"two_person", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__collision_uploaders: _TypeAlias = _typing.Literal["collision_uploaders"]  # noqa: Y015
+    _WhichOneofArgType__collision_uploaders: _TypeAlias = _typing.Literal["_collision_uploaders", b"_collision_uploaders"]  # noqa: Y015
+    _WhichOneofReturnType__rollout_permille: _TypeAlias = _typing.Literal["rollout_permille"]  # noqa: Y015
+    _WhichOneofArgType__rollout_permille: _TypeAlias = _typing.Literal["_rollout_permille", b"_rollout_permille"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__collision_uploaders) -> _WhichOneofReturnType__collision_uploaders | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rollout_permille) -> _WhichOneofReturnType__rollout_permille | None: ...
 
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
@@ -149,12 +253,20 @@ class ListVersion(_message.Message):
     CREATED_BY_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    ACTIVATED_BY_FIELD_NUMBER: _builtins.int
+    EDITS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     state: Global___VersionState.ValueType
     created_by: _builtins.str
     """Who made it, and from what: a file's name, "add", "remove"."""
     origin: _builtins.str
     reason: _builtins.str
+    refusal: _builtins.str
+    """Why it may not be activated as it stands; empty: it may."""
+    activated_by: _builtins.str
+    edits: _builtins.int
+    """Entries that its own import or edit touched."""
     @_builtins.property
     def entries(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
@@ -169,10 +281,13 @@ class ListVersion(_message.Message):
         created_by: _builtins.str = ...,
         origin: _builtins.str = ...,
         reason: _builtins.str = ...,
+        refusal: _builtins.str = ...,
+        activated_by: _builtins.str = ...,
+        edits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "entries", b"entries", "origin", b"origin", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated_by", b"activated_by", "created_at", b"created_at", "created_by", b"created_by", "edits", b"edits", "entries", b"entries", "origin", b"origin", "reason", b"reason", "refusal", b"refusal", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,17 +305,25 @@ class HashList(_message.Message):
     ACTIVE_VERSION_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    REFRESHED_AT_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     operator: _builtins.str
     purpose: _builtins.str
     revision: _builtins.int
     active_version: _builtins.int
+    stale: _builtins.bool
+    """Not refreshed for more than twice the interval that its policy expects."""
     @_builtins.property
     def policy(self) -> Global___Policy: ...
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListVersion]: ...
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def refreshed_at(self) -> _timestamp_pb2.Timestamp:
+        """The last import that was activated; absent: none was."""
+
     def __init__(
         self,
         *,
@@ -212,10 +335,12 @@ class HashList(_message.Message):
         active_version: _builtins.int = ...,
         versions: _abc.Iterable[Global___ListVersion] | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        refreshed_at: _timestamp_pb2.Timestamp | None = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "policy", b"policy", "refreshed_at", b"refreshed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "created_at", b"created_at", "name", b"name", "operator", b"operator", "policy", b"policy", "purpose", b"purpose", "revision", b"revision", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "created_at", b"created_at", "name", b"name", "operator", b"operator", "policy", b"policy", "purpose", b"purpose", "refreshed_at", b"refreshed_at", "revision", b"revision", "stale", b"stale", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,6 +358,11 @@ class Entry(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ADDED_AT_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    FIRST_SEEN_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     label: _builtins.str
     source_id: _builtins.str
@@ -241,10 +371,23 @@ class Entry(_message.Message):
     reason: _builtins.str
     line: _builtins.int
     """Where it stood in the imported file, from 1; 0: added singly."""
+    source: _builtins.str
+    """Where the operator has it from."""
+    notes: _builtins.str
     @_builtins.property
     def fingerprint(self) -> _common_pb2.Fingerprint: ...
     @_builtins.property
     def added_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def first_seen(self) -> _timestamp_pb2.Timestamp:
+        """When the operator's source first and last had it."""
+
+    @_builtins.property
+    def last_seen(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """From then on its matches are set aside."""
+
     def __init__(
         self,
         *,
@@ -256,10 +399,15 @@ class Entry(_message.Message):
         reason: _builtins.str = ...,
         added_at: _timestamp_pb2.Timestamp | None = ...,
         line: _builtins.int = ...,
+        source: _builtins.str = ...,
+        first_seen: _timestamp_pb2.Timestamp | None = ...,
+        last_seen: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        notes: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "fingerprint", b"fingerprint"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "expires_at", b"expires_at", "fingerprint", b"fingerprint", "first_seen", b"first_seen", "last_seen", b"last_seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "added_by", b"added_by", "entry_id", b"entry_id", "fingerprint", b"fingerprint", "label", b"label", "line", b"line", "reason", b"reason", "source_id", b"source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "added_by", b"added_by", "entry_id", b"entry_id", "expires_at", b"expires_at", "fingerprint", b"fingerprint", "first_seen", b"first_seen", "label", b"label", "last_seen", b"last_seen", "line", b"line", "notes", b"notes", "reason", b"reason", "source", b"source", "source_id", b"source_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,6 +609,26 @@ class ImportHeader(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
@@ -471,6 +639,12 @@ class ImportHeader(_message.Message):
     ORIGIN_FIELD_NUMBER: _builtins.int
     ALLOW_REJECTS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    DELIMITER_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    OPAQUE_FIELD_NUMBER: _builtins.int
+    MAX_REJECTED_PERMILLE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     format: Global___ImportFormat.ValueType
     hash_type: _builtins.str
@@ -487,9 +661,23 @@ class ImportHeader(_message.Message):
     """Activate even where lines were rejected."""
     bytes: _builtins.int
     """Length of the file, so that a stream cut short is refused; 0: not known."""
+    delimiter: _builtins.str
+    """Tables: one character between cells; empty: found out."""
+    encoding: _builtins.str
+    """Of text, such as "utf-8", "utf-16", "cp1252"; empty: UTF-8, or UTF-16 by its byte order mark."""
+    opaque: _builtins.bool
+    """Take hash types that have no recipe as opaque values, looked up for equality."""
+    max_rejected_permille: _builtins.int
+    """Rejected rows, in thousandths of all, past which the version may not be activated; absent: 10."""
+    source: _builtins.str
+    """Where the entries are from, where the file does not say."""
     @_builtins.property
     def columns(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """CSV: column name → field ("pdq", "md5", "label", "source_id", "quality", "hash_type", "fingerprint")."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Label in the file → label kept; an empty one leaves those rows out. Labels not named stay as they are."""
 
     def __init__(
         self,
@@ -504,12 +692,20 @@ class ImportHeader(_message.Message):
         origin: _builtins.str = ...,
         allow_rejects: _builtins.bool = ...,
         bytes: _builtins.int = ...,
+        delimiter: _builtins.str = ...,
+        encoding: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        opaque: _builtins.bool = ...,
+        max_rejected_permille: _builtins.int | None = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_permille", b"_max_rejected_permille", "max_rejected_permille", b"max_rejected_permille"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate", b"activate", "allow_rejects", b"allow_rejects", "bytes", b"bytes", "columns", b"columns", "dry_run", b"dry_run", "format", b"format", "hash_type", b"hash_type", "merge", b"merge", "name", b"name", "origin", b"origin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_permille", b"_max_rejected_permille", "activate", b"activate", "allow_rejects", b"allow_rejects", "bytes", b"bytes", "columns", b"columns", "delimiter", b"delimiter", "dry_run", b"dry_run", "encoding", b"encoding", "format", b"format", "hash_type", b"hash_type", "labels", b"labels", "max_rejected_permille", b"max_rejected_permille", "merge", b"merge", "name", b"name", "opaque", b"opaque", "origin", b"origin", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_rejected_permille: _TypeAlias = _typing.Literal["max_rejected_permille"]  # noqa: Y015
+    _WhichOneofArgType__max_rejected_permille: _TypeAlias = _typing.Literal["_max_rejected_permille", b"_max_rejected_permille"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_rejected_permille) -> _WhichOneofReturnType__max_rejected_permille | None: ...
 
 Global___ImportHeader: _TypeAlias = ImportHeader  # noqa: Y015
 
@@ -574,6 +770,15 @@ class ImportListResponse(_message.Message):
     DIFF_FIELD_NUMBER: _builtins.int
     ACTIVATED_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    POISON_FIELD_NUMBER: _builtins.int
+    HELD_BACK_FIELD_NUMBER: _builtins.int
+    BENIGN_CONFLICTS_FIELD_NUMBER: _builtins.int
+    BENIGN_CONFLICT_IDS_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATES_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATES_SAMPLED_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """0 on a dry run."""
     lines: _builtins.int
@@ -583,12 +788,31 @@ class ImportListResponse(_message.Message):
     activated: _builtins.bool
     revision: _builtins.int
     """Of the last change; 0 on a dry run."""
+    poison: _builtins.int
+    """Of the rejected: values that would match everything or nothing real."""
+    held_back: _builtins.int
+    """Rows left out since their entry was removed here by hand; `lists add` brings one back."""
+    benign_conflicts: _builtins.int
+    """Entries of the file that a known-benign list holds too (of a benign list's file: that any other list holds), and
+    the ids of the first.
+    """
+    near_duplicates: _builtins.int
+    """Of `near_duplicates_sampled` entries of the file, those with another one of it within the list's threshold."""
+    near_duplicates_sampled: _builtins.int
+    format: Global___ImportFormat.ValueType
+    """What the file was taken for."""
+    refusal: _builtins.str
+    """Why the version may not be activated as it stands."""
+    skipped: _builtins.int
+    """Rows that the file itself, or the labels asked for, leave out."""
     @_builtins.property
     def rejects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reject]:
         """The first rejects, at most 1 000."""
 
     @_builtins.property
     def diff(self) -> Global___Diff: ...
+    @_builtins.property
+    def benign_conflict_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -601,10 +825,19 @@ class ImportListResponse(_message.Message):
         diff: Global___Diff | None = ...,
         activated: _builtins.bool = ...,
         revision: _builtins.int = ...,
+        poison: _builtins.int = ...,
+        held_back: _builtins.int = ...,
+        benign_conflicts: _builtins.int = ...,
+        benign_conflict_ids: _abc.Iterable[_builtins.str] | None = ...,
+        near_duplicates: _builtins.int = ...,
+        near_duplicates_sampled: _builtins.int = ...,
+        format: Global___ImportFormat.ValueType = ...,
+        refusal: _builtins.str = ...,
+        skipped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "activated", b"activated", "diff", b"diff", "duplicates", b"duplicates", "lines", b"lines", "rejected", b"rejected", "rejects", b"rejects", "revision", b"revision", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "activated", b"activated", "benign_conflict_ids", b"benign_conflict_ids", "benign_conflicts", b"benign_conflicts", "diff", b"diff", "duplicates", b"duplicates", "format", b"format", "held_back", b"held_back", "lines", b"lines", "near_duplicates", b"near_duplicates", "near_duplicates_sampled", b"near_duplicates_sampled", "poison", b"poison", "refusal", b"refusal", "rejected", b"rejected", "rejects", b"rejects", "revision", b"revision", "skipped", b"skipped", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -699,20 +932,24 @@ class ActivateListRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ALLOW_REJECTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.int
     """0: the newest staged version."""
     reason: _builtins.str
+    allow_rejects: _builtins.bool
+    """Activate it even where too many of its rows were rejected."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         version: _builtins.int = ...,
         reason: _builtins.str = ...,
+        allow_rejects: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_rejects", b"allow_rejects", "name", b"name", "reason", b"reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -793,12 +1030,19 @@ class AddEntryRequest(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     label: _builtins.str
     source_id: _builtins.str
     reason: _builtins.str
+    source: _builtins.str
+    notes: _builtins.str
     @_builtins.property
     def fingerprint(self) -> _common_pb2.Fingerprint: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -807,10 +1051,13 @@ class AddEntryRequest(_message.Message):
         label: _builtins.str = ...,
         source_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        source: _builtins.str = ...,
+        notes: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "fingerprint", b"fingerprint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "label", b"label", "name", b"name", "reason", b"reason", "source_id", b"source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "fingerprint", b"fingerprint", "label", b"label", "name", b"name", "notes", b"notes", "reason", b"reason", "source", b"source", "source_id", b"source_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -822,7 +1069,10 @@ class AddEntryResponse(_message.Message):
 
     ENTRY_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    STAGED_VERSION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
+    staged_version: _builtins.int
+    """Set where the list wants a second person: the version that waits to be activated."""
     @_builtins.property
     def entry(self) -> Global___Entry: ...
     def __init__(
@@ -830,10 +1080,11 @@ class AddEntryResponse(_message.Message):
         *,
         entry: Global___Entry | None = ...,
         revision: _builtins.int = ...,
+        staged_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "revision", b"revision", "staged_version", b"staged_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -876,7 +1127,10 @@ class RemoveEntryResponse(_message.Message):
 
     ENTRY_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    STAGED_VERSION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
+    staged_version: _builtins.int
+    """Set where the list wants a second person: the version that waits to be activated."""
     @_builtins.property
     def entry(self) -> Global___Entry: ...
     def __init__(
@@ -884,10 +1138,11 @@ class RemoveEntryResponse(_message.Message):
         *,
         entry: Global___Entry | None = ...,
         revision: _builtins.int = ...,
+        staged_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "revision", b"revision", "staged_version", b"staged_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -898,16 +1153,20 @@ class LookUpEntryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    within: _builtins.int
+    """Greatest distance in bits, inclusive; 0: equality. Any distance is allowed for hash types that have one."""
     @_builtins.property
     def fingerprint(self) -> _common_pb2.Fingerprint: ...
     def __init__(
         self,
         *,
         fingerprint: _common_pb2.Fingerprint | None = ...,
+        within: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "within", b"within"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -942,7 +1201,9 @@ class ListedEntry(_message.Message):
 
     LIST_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
+    DISTANCE_FIELD_NUMBER: _builtins.int
     list: _builtins.str
+    distance: _builtins.int
     @_builtins.property
     def entry(self) -> Global___Entry: ...
     def __init__(
@@ -950,10 +1211,11 @@ class ListedEntry(_message.Message):
         *,
         list: _builtins.str = ...,
         entry: Global___Entry | None = ...,
+        distance: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "list", b"list"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance", b"distance", "entry", b"entry", "list", b"list"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1001,3 +1263,704 @@ class ExportListResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportListResponse: _TypeAlias = ExportListResponse  # noqa: Y015
+
+@_typing.final
+class BrowseEntriesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    HASH_TYPE_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ADDED_FROM_FIELD_NUMBER: _builtins.int
+    ADDED_BEFORE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.int
+    """0: the active version."""
+    hash_type: _builtins.str
+    """Filters: those given must all hold. Labels and sources are compared whole."""
+    label: _builtins.str
+    source: _builtins.str
+    page_size: _builtins.int
+    """At most 1 000; 0: 100."""
+    page: _builtins.bytes
+    """`next_page` of the page before; empty: the first."""
+    @_builtins.property
+    def added_from(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def added_before(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        hash_type: _builtins.str = ...,
+        label: _builtins.str = ...,
+        source: _builtins.str = ...,
+        added_from: _timestamp_pb2.Timestamp | None = ...,
+        added_before: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["added_before", b"added_before", "added_from", b"added_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_before", b"added_before", "added_from", b"added_from", "hash_type", b"hash_type", "label", b"label", "name", b"name", "page", b"page", "page_size", b"page_size", "source", b"source", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BrowseEntriesRequest: _TypeAlias = BrowseEntriesRequest  # noqa: Y015
+
+@_typing.final
+class BrowseEntriesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_FIELD_NUMBER: _builtins.int
+    next_page: _builtins.bytes
+    """Empty: there are no more."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___Entry] | None = ...,
+        next_page: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page", b"next_page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BrowseEntriesResponse: _TypeAlias = BrowseEntriesResponse  # noqa: Y015
+
+@_typing.final
+class GetEntryHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    entry_id: _builtins.str
+    @_builtins.property
+    def fingerprint(self) -> _common_pb2.Fingerprint:
+        """Instead of its id: finds it at once."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
+        fingerprint: _common_pb2.Fingerprint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "fingerprint", b"fingerprint", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEntryHistoryRequest: _TypeAlias = GetEntryHistoryRequest  # noqa: Y015
+
+@_typing.final
+class GetEntryHistoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    MATCHES_FIELD_NUMBER: _builtins.int
+    SUPPRESSIONS_FIELD_NUMBER: _builtins.int
+    active: _builtins.bool
+    """Listed by the active version."""
+    @_builtins.property
+    def entry(self) -> Global___Entry: ...
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryEvent]: ...
+    @_builtins.property
+    def matches(self) -> Global___MatchCount: ...
+    @_builtins.property
+    def suppressions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suppression]: ...
+    def __init__(
+        self,
+        *,
+        entry: Global___Entry | None = ...,
+        active: _builtins.bool = ...,
+        events: _abc.Iterable[Global___EntryEvent] | None = ...,
+        matches: Global___MatchCount | None = ...,
+        suppressions: _abc.Iterable[Global___Suppression] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "matches", b"matches"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "entry", b"entry", "events", b"events", "matches", b"matches", "suppressions", b"suppressions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEntryHistoryResponse: _TypeAlias = GetEntryHistoryResponse  # noqa: Y015
+
+@_typing.final
+class EntryEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    what: _builtins.str
+    """"listed", "changed", "removed"."""
+    version: _builtins.int
+    by: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        what: _builtins.str = ...,
+        version: _builtins.int = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "reason", b"reason", "version", b"version", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryEvent: _TypeAlias = EntryEvent  # noqa: Y015
+
+@_typing.final
+class MatchCount(_message.Message):
+    """What the ledger knows of an entry's matches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    FIRST_AT_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    HELD_SINCE_FIELD_NUMBER: _builtins.int
+    matches: _builtins.int
+    @_builtins.property
+    def first_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def held_since(self) -> _timestamp_pb2.Timestamp:
+        """Held out of RESTRICT and BLOCK since then."""
+
+    def __init__(
+        self,
+        *,
+        matches: _builtins.int = ...,
+        first_at: _timestamp_pb2.Timestamp | None = ...,
+        last_at: _timestamp_pb2.Timestamp | None = ...,
+        held_since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_at", b"first_at", "held_since", b"held_since", "last_at", b"last_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_at", b"first_at", "held_since", b"held_since", "last_at", b"last_at", "matches", b"matches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchCount: _TypeAlias = MatchCount  # noqa: Y015
+
+@_typing.final
+class GetImportReportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.int
+    """0: the newest import."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetImportReportRequest: _TypeAlias = GetImportReportRequest  # noqa: Y015
+
+@_typing.final
+class GetImportReportResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> Global___ImportListResponse: ...
+    def __init__(
+        self,
+        *,
+        report: Global___ImportListResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetImportReportResponse: _TypeAlias = GetImportReportResponse  # noqa: Y015
+
+@_typing.final
+class Suppression(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    list: _builtins.str
+    entry_id: _builtins.str
+    reason: _builtins.str
+    by: _builtins.str
+    """Who asked for it, and who else agreed."""
+    approver: _builtins.str
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        list: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        by: _builtins.str = ...,
+        approver: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "by", b"by", "created_at", b"created_at", "entry_id", b"entry_id", "expires_at", b"expires_at", "list", b"list", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suppression: _TypeAlias = Suppression  # noqa: Y015
+
+@_typing.final
+class SuppressEntryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    entry_id: _builtins.str
+    reason: _builtins.str
+    approver: _builtins.str
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        approver: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "entry_id", b"entry_id", "expires_at", b"expires_at", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuppressEntryRequest: _TypeAlias = SuppressEntryRequest  # noqa: Y015
+
+@_typing.final
+class SuppressEntryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUPPRESSION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    @_builtins.property
+    def suppression(self) -> Global___Suppression: ...
+    def __init__(
+        self,
+        *,
+        suppression: Global___Suppression | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suppression", b"suppression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "suppression", b"suppression"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuppressEntryResponse: _TypeAlias = SuppressEntryResponse  # noqa: Y015
+
+@_typing.final
+class LiftSuppressionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    entry_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftSuppressionRequest: _TypeAlias = LiftSuppressionRequest  # noqa: Y015
+
+@_typing.final
+class LiftSuppressionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftSuppressionResponse: _TypeAlias = LiftSuppressionResponse  # noqa: Y015
+
+@_typing.final
+class ListSuppressionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Empty: of every list."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuppressionsRequest: _TypeAlias = ListSuppressionsRequest  # noqa: Y015
+
+@_typing.final
+class ListSuppressionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUPPRESSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def suppressions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suppression]: ...
+    def __init__(
+        self,
+        *,
+        suppressions: _abc.Iterable[Global___Suppression] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["suppressions", b"suppressions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuppressionsResponse: _TypeAlias = ListSuppressionsResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseEntryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    entry_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseEntryRequest: _TypeAlias = ReleaseEntryRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseEntryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def matches(self) -> Global___MatchCount: ...
+    def __init__(
+        self,
+        *,
+        matches: Global___MatchCount | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["matches", b"matches"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matches", b"matches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseEntryResponse: _TypeAlias = ReleaseEntryResponse  # noqa: Y015
+
+@_typing.final
+class PreflightListRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ThresholdsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    THRESHOLDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.int
+    """0: the newest staged version, or where thresholds are given the active one."""
+    @_builtins.property
+    def thresholds(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """In place of the policy's."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        thresholds: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreflightListRequest: _TypeAlias = PreflightListRequest  # noqa: Y015
+
+@_typing.final
+class PreflightListResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    NEWEST_FIELD_NUMBER: _builtins.int
+    WOULD_FIELD_NUMBER: _builtins.int
+    ALREADY_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    items: _builtins.int
+    """Items of the sample, and when the oldest and newest were judged."""
+    @_builtins.property
+    def oldest(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def newest(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def would(self) -> Global___Reach:
+        """What would have matched, and how much of it the active version under its policy matches as well."""
+
+    @_builtins.property
+    def already(self) -> Global___Reach: ...
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryReach]:
+        """The entries that would have matched most items."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        items: _builtins.int = ...,
+        oldest: _timestamp_pb2.Timestamp | None = ...,
+        newest: _timestamp_pb2.Timestamp | None = ...,
+        would: Global___Reach | None = ...,
+        already: Global___Reach | None = ...,
+        entries: _abc.Iterable[Global___EntryReach] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["already", b"already", "newest", b"newest", "oldest", b"oldest", "would", b"would"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already", b"already", "entries", b"entries", "items", b"items", "newest", b"newest", "oldest", b"oldest", "version", b"version", "would", b"would"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreflightListResponse: _TypeAlias = PreflightListResponse  # noqa: Y015
+
+@_typing.final
+class Reach(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SurfacesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    UPLOADERS_FIELD_NUMBER: _builtins.int
+    SURFACES_FIELD_NUMBER: _builtins.int
+    items: _builtins.int
+    uploaders: _builtins.int
+    @_builtins.property
+    def surfaces(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        items: _builtins.int = ...,
+        uploaders: _builtins.int = ...,
+        surfaces: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "surfaces", b"surfaces", "uploaders", b"uploaders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reach: _TypeAlias = Reach  # noqa: Y015
+
+@_typing.final
+class EntryReach(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    HASH_TYPE_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    UPLOADERS_FIELD_NUMBER: _builtins.int
+    NEAREST_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    label: _builtins.str
+    hash_type: _builtins.str
+    items: _builtins.int
+    uploaders: _builtins.int
+    nearest: _builtins.int
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        label: _builtins.str = ...,
+        hash_type: _builtins.str = ...,
+        items: _builtins.int = ...,
+        uploaders: _builtins.int = ...,
+        nearest: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "hash_type", b"hash_type", "items", b"items", "label", b"label", "nearest", b"nearest", "uploaders", b"uploaders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryReach: _TypeAlias = EntryReach  # noqa: Y015
+
+@_typing.final
+class RetroMatchListRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SINCE_VERSION_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    since_version: _builtins.int
+    """Only what was added since this version was active; 0: since the one active before."""
+    entry_id: _builtins.str
+    """Only this entry."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        since_version: _builtins.int = ...,
+        entry_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "name", b"name", "reason", b"reason", "since_version", b"since_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetroMatchListRequest: _TypeAlias = RetroMatchListRequest  # noqa: Y015
+
+@_typing.final
+class RetroMatchListResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    VERDICT_IDS_FIELD_NUMBER: _builtins.int
+    items: _builtins.int
+    @_builtins.property
+    def verdict_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        items: _builtins.int = ...,
+        verdict_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "verdict_ids", b"verdict_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetroMatchListResponse: _TypeAlias = RetroMatchListResponse  # noqa: Y015

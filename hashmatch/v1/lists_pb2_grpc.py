@@ -94,6 +94,51 @@ class ListServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_lists__pb2.ExportListRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_lists__pb2.ExportListResponse.FromString,
                 _registered_method=True)
+        self.BrowseEntries = channel.unary_unary(
+                '/hashmatch.v1.ListService/BrowseEntries',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.BrowseEntriesRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.BrowseEntriesResponse.FromString,
+                _registered_method=True)
+        self.GetEntryHistory = channel.unary_unary(
+                '/hashmatch.v1.ListService/GetEntryHistory',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.GetEntryHistoryRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.GetEntryHistoryResponse.FromString,
+                _registered_method=True)
+        self.GetImportReport = channel.unary_unary(
+                '/hashmatch.v1.ListService/GetImportReport',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.GetImportReportRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.GetImportReportResponse.FromString,
+                _registered_method=True)
+        self.SuppressEntry = channel.unary_unary(
+                '/hashmatch.v1.ListService/SuppressEntry',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.SuppressEntryRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.SuppressEntryResponse.FromString,
+                _registered_method=True)
+        self.LiftSuppression = channel.unary_unary(
+                '/hashmatch.v1.ListService/LiftSuppression',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.LiftSuppressionRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.LiftSuppressionResponse.FromString,
+                _registered_method=True)
+        self.ListSuppressions = channel.unary_unary(
+                '/hashmatch.v1.ListService/ListSuppressions',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.ListSuppressionsRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.ListSuppressionsResponse.FromString,
+                _registered_method=True)
+        self.ReleaseEntry = channel.unary_unary(
+                '/hashmatch.v1.ListService/ReleaseEntry',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.ReleaseEntryRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.ReleaseEntryResponse.FromString,
+                _registered_method=True)
+        self.PreflightList = channel.unary_unary(
+                '/hashmatch.v1.ListService/PreflightList',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.PreflightListRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.PreflightListResponse.FromString,
+                _registered_method=True)
+        self.RetroMatchList = channel.unary_unary(
+                '/hashmatch.v1.ListService/RetroMatchList',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.RetroMatchListRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.RetroMatchListResponse.FromString,
+                _registered_method=True)
 
 
 class ListServiceServicer:
@@ -163,7 +208,7 @@ class ListServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LookUpEntry(self, request, context):
-        """The lists that hold one fingerprint, exactly.
+        """The entries of all lists under one fingerprint, exactly or within a distance.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +216,67 @@ class ListServiceServicer:
 
     def ExportList(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BrowseEntries(self, request, context):
+        """Pages through a list, filtered by label, source and time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEntryHistory(self, request, context):
+        """When an entry came, changed and went, and how often it matched.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetImportReport(self, request, context):
+        """What an import found, as it was reported when it was staged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuppressEntry(self, request, context):
+        """Makes matches of one entry explained non-matches, until an expiry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftSuppression(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSuppressions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseEntry(self, request, context):
+        """Lets an entry that the collision guard holds act again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreflightList(self, request, context):
+        """What a version or thresholds would have matched in recent traffic.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetroMatchList(self, request, context):
+        """Judges recent traffic again by what a version added; every match is a verdict marked so.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -237,6 +343,51 @@ def add_ListServiceServicer_to_server(servicer, server):
                     servicer.ExportList,
                     request_deserializer=hashmatch_dot_v1_dot_lists__pb2.ExportListRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_lists__pb2.ExportListResponse.SerializeToString,
+            ),
+            'BrowseEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.BrowseEntries,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.BrowseEntriesRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.BrowseEntriesResponse.SerializeToString,
+            ),
+            'GetEntryHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEntryHistory,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.GetEntryHistoryRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.GetEntryHistoryResponse.SerializeToString,
+            ),
+            'GetImportReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImportReport,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.GetImportReportRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.GetImportReportResponse.SerializeToString,
+            ),
+            'SuppressEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuppressEntry,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.SuppressEntryRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.SuppressEntryResponse.SerializeToString,
+            ),
+            'LiftSuppression': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftSuppression,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.LiftSuppressionRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.LiftSuppressionResponse.SerializeToString,
+            ),
+            'ListSuppressions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSuppressions,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.ListSuppressionsRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.ListSuppressionsResponse.SerializeToString,
+            ),
+            'ReleaseEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseEntry,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.ReleaseEntryRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.ReleaseEntryResponse.SerializeToString,
+            ),
+            'PreflightList': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreflightList,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.PreflightListRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.PreflightListResponse.SerializeToString,
+            ),
+            'RetroMatchList': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetroMatchList,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.RetroMatchListRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.RetroMatchListResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -563,6 +714,249 @@ class ListService:
             '/hashmatch.v1.ListService/ExportList',
             hashmatch_dot_v1_dot_lists__pb2.ExportListRequest.SerializeToString,
             hashmatch_dot_v1_dot_lists__pb2.ExportListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BrowseEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/BrowseEntries',
+            hashmatch_dot_v1_dot_lists__pb2.BrowseEntriesRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.BrowseEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEntryHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/GetEntryHistory',
+            hashmatch_dot_v1_dot_lists__pb2.GetEntryHistoryRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.GetEntryHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetImportReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/GetImportReport',
+            hashmatch_dot_v1_dot_lists__pb2.GetImportReportRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.GetImportReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuppressEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/SuppressEntry',
+            hashmatch_dot_v1_dot_lists__pb2.SuppressEntryRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.SuppressEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftSuppression(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/LiftSuppression',
+            hashmatch_dot_v1_dot_lists__pb2.LiftSuppressionRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.LiftSuppressionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSuppressions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/ListSuppressions',
+            hashmatch_dot_v1_dot_lists__pb2.ListSuppressionsRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.ListSuppressionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/ReleaseEntry',
+            hashmatch_dot_v1_dot_lists__pb2.ReleaseEntryRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.ReleaseEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreflightList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/PreflightList',
+            hashmatch_dot_v1_dot_lists__pb2.PreflightListRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.PreflightListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetroMatchList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/RetroMatchList',
+            hashmatch_dot_v1_dot_lists__pb2.RetroMatchListRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.RetroMatchListResponse.FromString,
             options,
             channel_credentials,
             insecure,

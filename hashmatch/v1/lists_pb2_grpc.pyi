@@ -45,8 +45,24 @@ class ListServiceStub:
     AddEntry: _grpc.UnaryUnaryMultiCallable[_lists_pb2.AddEntryRequest, _lists_pb2.AddEntryResponse]
     RemoveEntry: _grpc.UnaryUnaryMultiCallable[_lists_pb2.RemoveEntryRequest, _lists_pb2.RemoveEntryResponse]
     LookUpEntry: _grpc.UnaryUnaryMultiCallable[_lists_pb2.LookUpEntryRequest, _lists_pb2.LookUpEntryResponse]
-    """The lists that hold one fingerprint, exactly."""
+    """The entries of all lists under one fingerprint, exactly or within a distance."""
     ExportList: _grpc.UnaryStreamMultiCallable[_lists_pb2.ExportListRequest, _lists_pb2.ExportListResponse]
+    BrowseEntries: _grpc.UnaryUnaryMultiCallable[_lists_pb2.BrowseEntriesRequest, _lists_pb2.BrowseEntriesResponse]
+    """Pages through a list, filtered by label, source and time."""
+    GetEntryHistory: _grpc.UnaryUnaryMultiCallable[_lists_pb2.GetEntryHistoryRequest, _lists_pb2.GetEntryHistoryResponse]
+    """When an entry came, changed and went, and how often it matched."""
+    GetImportReport: _grpc.UnaryUnaryMultiCallable[_lists_pb2.GetImportReportRequest, _lists_pb2.GetImportReportResponse]
+    """What an import found, as it was reported when it was staged."""
+    SuppressEntry: _grpc.UnaryUnaryMultiCallable[_lists_pb2.SuppressEntryRequest, _lists_pb2.SuppressEntryResponse]
+    """Makes matches of one entry explained non-matches, until an expiry."""
+    LiftSuppression: _grpc.UnaryUnaryMultiCallable[_lists_pb2.LiftSuppressionRequest, _lists_pb2.LiftSuppressionResponse]
+    ListSuppressions: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ListSuppressionsRequest, _lists_pb2.ListSuppressionsResponse]
+    ReleaseEntry: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ReleaseEntryRequest, _lists_pb2.ReleaseEntryResponse]
+    """Lets an entry that the collision guard holds act again."""
+    PreflightList: _grpc.UnaryUnaryMultiCallable[_lists_pb2.PreflightListRequest, _lists_pb2.PreflightListResponse]
+    """What a version or thresholds would have matched in recent traffic."""
+    RetroMatchList: _grpc.UnaryUnaryMultiCallable[_lists_pb2.RetroMatchListRequest, _lists_pb2.RetroMatchListResponse]
+    """Judges recent traffic again by what a version added; every match is a verdict marked so."""
 
 @_typing.type_check_only
 class ListServiceAsyncStub(ListServiceStub):
@@ -65,8 +81,24 @@ class ListServiceAsyncStub(ListServiceStub):
     AddEntry: _aio.UnaryUnaryMultiCallable[_lists_pb2.AddEntryRequest, _lists_pb2.AddEntryResponse]  # type: ignore[assignment]
     RemoveEntry: _aio.UnaryUnaryMultiCallable[_lists_pb2.RemoveEntryRequest, _lists_pb2.RemoveEntryResponse]  # type: ignore[assignment]
     LookUpEntry: _aio.UnaryUnaryMultiCallable[_lists_pb2.LookUpEntryRequest, _lists_pb2.LookUpEntryResponse]  # type: ignore[assignment]
-    """The lists that hold one fingerprint, exactly."""
+    """The entries of all lists under one fingerprint, exactly or within a distance."""
     ExportList: _aio.UnaryStreamMultiCallable[_lists_pb2.ExportListRequest, _lists_pb2.ExportListResponse]  # type: ignore[assignment]
+    BrowseEntries: _aio.UnaryUnaryMultiCallable[_lists_pb2.BrowseEntriesRequest, _lists_pb2.BrowseEntriesResponse]  # type: ignore[assignment]
+    """Pages through a list, filtered by label, source and time."""
+    GetEntryHistory: _aio.UnaryUnaryMultiCallable[_lists_pb2.GetEntryHistoryRequest, _lists_pb2.GetEntryHistoryResponse]  # type: ignore[assignment]
+    """When an entry came, changed and went, and how often it matched."""
+    GetImportReport: _aio.UnaryUnaryMultiCallable[_lists_pb2.GetImportReportRequest, _lists_pb2.GetImportReportResponse]  # type: ignore[assignment]
+    """What an import found, as it was reported when it was staged."""
+    SuppressEntry: _aio.UnaryUnaryMultiCallable[_lists_pb2.SuppressEntryRequest, _lists_pb2.SuppressEntryResponse]  # type: ignore[assignment]
+    """Makes matches of one entry explained non-matches, until an expiry."""
+    LiftSuppression: _aio.UnaryUnaryMultiCallable[_lists_pb2.LiftSuppressionRequest, _lists_pb2.LiftSuppressionResponse]  # type: ignore[assignment]
+    ListSuppressions: _aio.UnaryUnaryMultiCallable[_lists_pb2.ListSuppressionsRequest, _lists_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
+    ReleaseEntry: _aio.UnaryUnaryMultiCallable[_lists_pb2.ReleaseEntryRequest, _lists_pb2.ReleaseEntryResponse]  # type: ignore[assignment]
+    """Lets an entry that the collision guard holds act again."""
+    PreflightList: _aio.UnaryUnaryMultiCallable[_lists_pb2.PreflightListRequest, _lists_pb2.PreflightListResponse]  # type: ignore[assignment]
+    """What a version or thresholds would have matched in recent traffic."""
+    RetroMatchList: _aio.UnaryUnaryMultiCallable[_lists_pb2.RetroMatchListRequest, _lists_pb2.RetroMatchListResponse]  # type: ignore[assignment]
+    """Judges recent traffic again by what a version added; every match is a verdict marked so."""
 
 class ListServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -148,7 +180,7 @@ class ListServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lists_pb2.LookUpEntryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lists_pb2.LookUpEntryResponse, _abc.Awaitable[_lists_pb2.LookUpEntryResponse]]:
-        """The lists that hold one fingerprint, exactly."""
+        """The entries of all lists under one fingerprint, exactly or within a distance."""
 
     @_abc_1.abstractmethod
     def ExportList(
@@ -156,5 +188,75 @@ class ListServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lists_pb2.ExportListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_lists_pb2.ExportListResponse], _abc.AsyncIterator[_lists_pb2.ExportListResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def BrowseEntries(
+        self,
+        request: _lists_pb2.BrowseEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.BrowseEntriesResponse, _abc.Awaitable[_lists_pb2.BrowseEntriesResponse]]:
+        """Pages through a list, filtered by label, source and time."""
+
+    @_abc_1.abstractmethod
+    def GetEntryHistory(
+        self,
+        request: _lists_pb2.GetEntryHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.GetEntryHistoryResponse, _abc.Awaitable[_lists_pb2.GetEntryHistoryResponse]]:
+        """When an entry came, changed and went, and how often it matched."""
+
+    @_abc_1.abstractmethod
+    def GetImportReport(
+        self,
+        request: _lists_pb2.GetImportReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.GetImportReportResponse, _abc.Awaitable[_lists_pb2.GetImportReportResponse]]:
+        """What an import found, as it was reported when it was staged."""
+
+    @_abc_1.abstractmethod
+    def SuppressEntry(
+        self,
+        request: _lists_pb2.SuppressEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.SuppressEntryResponse, _abc.Awaitable[_lists_pb2.SuppressEntryResponse]]:
+        """Makes matches of one entry explained non-matches, until an expiry."""
+
+    @_abc_1.abstractmethod
+    def LiftSuppression(
+        self,
+        request: _lists_pb2.LiftSuppressionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.LiftSuppressionResponse, _abc.Awaitable[_lists_pb2.LiftSuppressionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListSuppressions(
+        self,
+        request: _lists_pb2.ListSuppressionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.ListSuppressionsResponse, _abc.Awaitable[_lists_pb2.ListSuppressionsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReleaseEntry(
+        self,
+        request: _lists_pb2.ReleaseEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.ReleaseEntryResponse, _abc.Awaitable[_lists_pb2.ReleaseEntryResponse]]:
+        """Lets an entry that the collision guard holds act again."""
+
+    @_abc_1.abstractmethod
+    def PreflightList(
+        self,
+        request: _lists_pb2.PreflightListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.PreflightListResponse, _abc.Awaitable[_lists_pb2.PreflightListResponse]]:
+        """What a version or thresholds would have matched in recent traffic."""
+
+    @_abc_1.abstractmethod
+    def RetroMatchList(
+        self,
+        request: _lists_pb2.RetroMatchListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.RetroMatchListResponse, _abc.Awaitable[_lists_pb2.RetroMatchListResponse]]:
+        """Judges recent traffic again by what a version added; every match is a verdict marked so."""
 
 def add_ListServiceServicer_to_server(servicer: ListServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from hashmatch.v1 import common_pb2 as hashmatch_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hashmatch/v1/match.proto\x12\x0chashmatch.v1\x1a\x17google/rpc/status.proto\x1a\x19hashmatch/v1/common.proto\"\xbf\x01\n\x0cMatchRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x05media\x18\x02 \x01(\x0cH\x00\x12\x34\n\x0c\x66ingerprints\x18\x03 \x01(\x0b\x32\x1c.hashmatch.v1.FingerprintSetH\x00\x12&\n\x07subject\x18\x04 \x01(\x0b\x32\x15.hashmatch.v1.Subject\x12\r\n\x05lists\x18\x05 \x03(\t\x12\x14\n\x0cmin_revision\x18\x06 \x01(\x04\x42\x07\n\x05input\"\xd1\x02\n\rMatchResponse\x12\x12\n\nverdict_id\x18\x01 \x01(\t\x12&\n\x07\x66inding\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12.\n\x0b\x64isposition\x18\x03 \x01(\x0e\x32\x19.hashmatch.v1.Disposition\x12$\n\x07matches\x18\x04 \x03(\x0b\x32\x13.hashmatch.v1.Match\x12$\n\x06hashed\x18\x05 \x03(\x0b\x32\x14.hashmatch.v1.Hashed\x12(\n\x08\x63overage\x18\x06 \x01(\x0b\x32\x16.hashmatch.v1.Coverage\x12\x0f\n\x07\x63\x61se_id\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x12\n\nmedia_type\x18\t \x01(\t\x12\x15\n\rmatches_found\x18\n \x01(\x04\x12\x0e\n\x06\x66rames\x18\x0b \x01(\r\"\x8a\x01\n\x13MatchStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.hashmatch.v1.MatchResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"[\n\x12MatchUploadRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.MatchRequestH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"B\n\x0bHashRequest\x12\r\n\x05media\x18\x01 \x01(\x0c\x12\x12\n\nhash_types\x18\x02 \x03(\t\x12\x10\n\x08variants\x18\x03 \x03(\t\"w\n\x0cHashResponse\x12$\n\x06hashed\x18\x01 \x03(\x0b\x32\x14.hashmatch.v1.Hashed\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x0e\n\x06\x66rames\x18\x05 \x01(\r\"\x18\n\x16GetCapabilitiesRequest\"\x94\x02\n\x17GetCapabilitiesResponse\x12\x13\n\x0bmedia_types\x18\x01 \x03(\t\x12\x34\n\nhash_types\x18\x02 \x03(\x0b\x32 .hashmatch.v1.HashTypeCapability\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.hashmatch.v1.Limits\x12\x45\n\x08versions\x18\x04 \x03(\x0b\x32\x33.hashmatch.v1.GetCapabilitiesResponse.VersionsEntry\x12\x10\n\x08variants\x18\x05 \x03(\t\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa4\x01\n\x12HashTypeCapability\x12\x11\n\thash_type\x18\x01 \x01(\t\x12\x13\n\x0bvalue_bytes\x18\x02 \x01(\r\x12\x0f\n\x07\x63\x65iling\x18\x03 \x01(\r\x12\x19\n\x11\x64\x65\x66\x61ult_threshold\x18\x04 \x01(\r\x12\x18\n\x0bmin_quality\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08\x63omputed\x18\x06 \x01(\x08\x42\x0e\n\x0c_min_quality\"\xf4\x01\n\x06Limits\x12\x17\n\x0fmax_media_bytes\x18\x01 \x01(\x04\x12\x37\n\nmax_pixels\x18\x02 \x03(\x0b\x32#.hashmatch.v1.Limits.MaxPixelsEntry\x12\x19\n\x11max_frames_hashed\x18\x03 \x01(\r\x12\x1c\n\x14max_request_id_chars\x18\x04 \x01(\r\x12\x18\n\x10max_fingerprints\x18\x05 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x06 \x01(\r\x1a\x30\n\x0eMaxPixelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\x91\x03\n\x0cMatchService\x12@\n\x05Match\x12\x1a.hashmatch.v1.MatchRequest\x1a\x1b.hashmatch.v1.MatchResponse\x12P\n\x0bMatchStream\x12\x1a.hashmatch.v1.MatchRequest\x1a!.hashmatch.v1.MatchStreamResponse(\x01\x30\x01\x12N\n\x0bMatchUpload\x12 .hashmatch.v1.MatchUploadRequest\x1a\x1b.hashmatch.v1.MatchResponse(\x01\x12=\n\x04Hash\x12\x19.hashmatch.v1.HashRequest\x1a\x1a.hashmatch.v1.HashResponse\x12^\n\x0fGetCapabilities\x12$.hashmatch.v1.GetCapabilitiesRequest\x1a%.hashmatch.v1.GetCapabilitiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hashmatch/v1/match.proto\x12\x0chashmatch.v1\x1a\x17google/rpc/status.proto\x1a\x19hashmatch/v1/common.proto\"\xbf\x01\n\x0cMatchRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x05media\x18\x02 \x01(\x0cH\x00\x12\x34\n\x0c\x66ingerprints\x18\x03 \x01(\x0b\x32\x1c.hashmatch.v1.FingerprintSetH\x00\x12&\n\x07subject\x18\x04 \x01(\x0b\x32\x15.hashmatch.v1.Subject\x12\r\n\x05lists\x18\x05 \x03(\t\x12\x14\n\x0cmin_revision\x18\x06 \x01(\x04\x42\x07\n\x05input\"\xfc\x02\n\rMatchResponse\x12\x12\n\nverdict_id\x18\x01 \x01(\t\x12&\n\x07\x66inding\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12.\n\x0b\x64isposition\x18\x03 \x01(\x0e\x32\x19.hashmatch.v1.Disposition\x12$\n\x07matches\x18\x04 \x03(\x0b\x32\x13.hashmatch.v1.Match\x12$\n\x06hashed\x18\x05 \x03(\x0b\x32\x14.hashmatch.v1.Hashed\x12(\n\x08\x63overage\x18\x06 \x01(\x0b\x32\x16.hashmatch.v1.Coverage\x12\x0f\n\x07\x63\x61se_id\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x12\n\nmedia_type\x18\t \x01(\t\x12\x15\n\rmatches_found\x18\n \x01(\x04\x12\x0e\n\x06\x66rames\x18\x0b \x01(\r\x12)\n\tset_aside\x18\x0c \x03(\x0b\x32\x16.hashmatch.v1.SetAside\"\x8a\x01\n\x13MatchStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.hashmatch.v1.MatchResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"[\n\x12MatchUploadRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.MatchRequestH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"B\n\x0bHashRequest\x12\r\n\x05media\x18\x01 \x01(\x0c\x12\x12\n\nhash_types\x18\x02 \x03(\t\x12\x10\n\x08variants\x18\x03 \x03(\t\"w\n\x0cHashResponse\x12$\n\x06hashed\x18\x01 \x03(\x0b\x32\x14.hashmatch.v1.Hashed\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x0e\n\x06\x66rames\x18\x05 \x01(\r\"\x18\n\x16GetCapabilitiesRequest\"\x94\x02\n\x17GetCapabilitiesResponse\x12\x13\n\x0bmedia_types\x18\x01 \x03(\t\x12\x34\n\nhash_types\x18\x02 \x03(\x0b\x32 .hashmatch.v1.HashTypeCapability\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.hashmatch.v1.Limits\x12\x45\n\x08versions\x18\x04 \x03(\x0b\x32\x33.hashmatch.v1.GetCapabilitiesResponse.VersionsEntry\x12\x10\n\x08variants\x18\x05 \x03(\t\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa4\x01\n\x12HashTypeCapability\x12\x11\n\thash_type\x18\x01 \x01(\t\x12\x13\n\x0bvalue_bytes\x18\x02 \x01(\r\x12\x0f\n\x07\x63\x65iling\x18\x03 \x01(\r\x12\x19\n\x11\x64\x65\x66\x61ult_threshold\x18\x04 \x01(\r\x12\x18\n\x0bmin_quality\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08\x63omputed\x18\x06 \x01(\x08\x42\x0e\n\x0c_min_quality\"\xf4\x01\n\x06Limits\x12\x17\n\x0fmax_media_bytes\x18\x01 \x01(\x04\x12\x37\n\nmax_pixels\x18\x02 \x03(\x0b\x32#.hashmatch.v1.Limits.MaxPixelsEntry\x12\x19\n\x11max_frames_hashed\x18\x03 \x01(\r\x12\x1c\n\x14max_request_id_chars\x18\x04 \x01(\r\x12\x18\n\x10max_fingerprints\x18\x05 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x06 \x01(\r\x1a\x30\n\x0eMaxPixelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\x91\x03\n\x0cMatchService\x12@\n\x05Match\x12\x1a.hashmatch.v1.MatchRequest\x1a\x1b.hashmatch.v1.MatchResponse\x12P\n\x0bMatchStream\x12\x1a.hashmatch.v1.MatchRequest\x1a!.hashmatch.v1.MatchStreamResponse(\x01\x30\x01\x12N\n\x0bMatchUpload\x12 .hashmatch.v1.MatchUploadRequest\x1a\x1b.hashmatch.v1.MatchResponse(\x01\x12=\n\x04Hash\x12\x19.hashmatch.v1.HashRequest\x1a\x1a.hashmatch.v1.HashResponse\x12^\n\x0fGetCapabilities\x12$.hashmatch.v1.GetCapabilitiesRequest\x1a%.hashmatch.v1.GetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,27 +40,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MATCHREQUEST']._serialized_start=95
   _globals['_MATCHREQUEST']._serialized_end=286
   _globals['_MATCHRESPONSE']._serialized_start=289
-  _globals['_MATCHRESPONSE']._serialized_end=626
-  _globals['_MATCHSTREAMRESPONSE']._serialized_start=629
-  _globals['_MATCHSTREAMRESPONSE']._serialized_end=767
-  _globals['_MATCHUPLOADREQUEST']._serialized_start=769
-  _globals['_MATCHUPLOADREQUEST']._serialized_end=860
-  _globals['_HASHREQUEST']._serialized_start=862
-  _globals['_HASHREQUEST']._serialized_end=928
-  _globals['_HASHRESPONSE']._serialized_start=930
-  _globals['_HASHRESPONSE']._serialized_end=1049
-  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1051
-  _globals['_GETCAPABILITIESREQUEST']._serialized_end=1075
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=1078
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=1354
-  _globals['_GETCAPABILITIESRESPONSE_VERSIONSENTRY']._serialized_start=1307
-  _globals['_GETCAPABILITIESRESPONSE_VERSIONSENTRY']._serialized_end=1354
-  _globals['_HASHTYPECAPABILITY']._serialized_start=1357
-  _globals['_HASHTYPECAPABILITY']._serialized_end=1521
-  _globals['_LIMITS']._serialized_start=1524
-  _globals['_LIMITS']._serialized_end=1768
-  _globals['_LIMITS_MAXPIXELSENTRY']._serialized_start=1720
-  _globals['_LIMITS_MAXPIXELSENTRY']._serialized_end=1768
-  _globals['_MATCHSERVICE']._serialized_start=1771
-  _globals['_MATCHSERVICE']._serialized_end=2172
+  _globals['_MATCHRESPONSE']._serialized_end=669
+  _globals['_MATCHSTREAMRESPONSE']._serialized_start=672
+  _globals['_MATCHSTREAMRESPONSE']._serialized_end=810
+  _globals['_MATCHUPLOADREQUEST']._serialized_start=812
+  _globals['_MATCHUPLOADREQUEST']._serialized_end=903
+  _globals['_HASHREQUEST']._serialized_start=905
+  _globals['_HASHREQUEST']._serialized_end=971
+  _globals['_HASHRESPONSE']._serialized_start=973
+  _globals['_HASHRESPONSE']._serialized_end=1092
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1094
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=1118
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=1121
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=1397
+  _globals['_GETCAPABILITIESRESPONSE_VERSIONSENTRY']._serialized_start=1350
+  _globals['_GETCAPABILITIESRESPONSE_VERSIONSENTRY']._serialized_end=1397
+  _globals['_HASHTYPECAPABILITY']._serialized_start=1400
+  _globals['_HASHTYPECAPABILITY']._serialized_end=1564
+  _globals['_LIMITS']._serialized_start=1567
+  _globals['_LIMITS']._serialized_end=1811
+  _globals['_LIMITS_MAXPIXELSENTRY']._serialized_start=1763
+  _globals['_LIMITS_MAXPIXELSENTRY']._serialized_end=1811
+  _globals['_MATCHSERVICE']._serialized_start=1814
+  _globals['_MATCHSERVICE']._serialized_end=2215
 # @@protoc_insertion_point(module_scope)

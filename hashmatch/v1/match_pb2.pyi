@@ -78,6 +78,7 @@ class MatchResponse(_message.Message):
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     MATCHES_FOUND_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
     verdict_id: _builtins.str
     finding: _common_pb2.Finding.ValueType
     disposition: _common_pb2.Disposition.ValueType
@@ -100,6 +101,10 @@ class MatchResponse(_message.Message):
 
     @_builtins.property
     def coverage(self) -> _common_pb2.Coverage: ...
+    @_builtins.property
+    def set_aside(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SetAside]:
+        """Entries within their thresholds that did not count, and why; nearest first, at most 256 of each list."""
+
     def __init__(
         self,
         *,
@@ -114,10 +119,11 @@ class MatchResponse(_message.Message):
         media_type: _builtins.str = ...,
         matches_found: _builtins.int = ...,
         frames: _builtins.int = ...,
+        set_aside: _abc.Iterable[_common_pb2.SetAside] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "frames", b"frames", "hashed", b"hashed", "matches", b"matches", "matches_found", b"matches_found", "media_type", b"media_type", "request_id", b"request_id", "verdict_id", b"verdict_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "frames", b"frames", "hashed", b"hashed", "matches", b"matches", "matches_found", b"matches_found", "media_type", b"media_type", "request_id", b"request_id", "set_aside", b"set_aside", "verdict_id", b"verdict_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

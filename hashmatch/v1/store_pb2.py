@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hashmatch.v1 import audit_pb2 as hashmatch_dot_v1_dot_audit__pb2
+from hashmatch.v1 import common_pb2 as hashmatch_dot_v1_dot_common__pb2
 from hashmatch.v1 import lists_pb2 as hashmatch_dot_v1_dot_lists__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hashmatch/v1/store.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hashmatch/v1/audit.proto\x1a\x18hashmatch/v1/lists.proto\"c\n\x0c\x46ormatRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x12\n\nwritten_by\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x03\n\nListRecord\x12\x13\n\x0blist_number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12$\n\x06policy\x18\x05 \x01(\x0b\x32\x14.hashmatch.v1.Policy\x12\x16\n\x0e\x61\x63tive_version\x18\x06 \x01(\r\x12\x14\n\x0clast_version\x18\x07 \x01(\r\x12\x10\n\x08revision\x18\x08 \x01(\x04\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63\x61nary_media\x18\n \x01(\x0c\x12M\n\x13\x63\x61nary_fingerprints\x18\x0b \x03(\x0b\x32\x30.hashmatch.v1.ListRecord.CanaryFingerprintsEntry\x1a\x39\n\x17\x43\x61naryFingerprintsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\xaa\x03\n\rVersionRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\r\x12\x0e\n\x06parent\x18\x03 \x01(\r\x12&\n\x04\x65\x64it\x18\x04 \x01(\x0b\x32\x18.hashmatch.v1.EditRecord\x12\x39\n\x07\x65ntries\x18\x05 \x03(\x0b\x32(.hashmatch.v1.VersionRecord.EntriesEntry\x12\x13\n\x0broot_digest\x18\x06 \x01(\x0c\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\x0e\n\x06origin\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x36\n\x12\x66irst_activated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61\x63tivated_after\x18\x0c \x01(\r\x12\r\n\x05merge\x18\r \x01(\x08\x1a.\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"X\n\nEditRecord\x12\x11\n\thash_type\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12(\n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x19.hashmatch.v1.EntryRecord\"\x9d\x01\n\x0b\x45ntryRecord\x12\r\n\x05label\x18\x01 \x01(\t\x12\x11\n\tsource_id\x18\x02 \x01(\t\x12\x10\n\x08\x61\x64\x64\x65\x64_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12,\n\x08\x61\x64\x64\x65\x64_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04line\x18\x06 \x01(\x04\x12\x0e\n\x06\x63\x61nary\x18\x07 \x01(\x08\"\xcf\x02\n\x0c\x43hangeRecord\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04list\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x18.hashmatch.v1.ListRecordH\x00\x12&\n\x06policy\x18\x07 \x01(\x0b\x32\x14.hashmatch.v1.PolicyH\x00\x12,\n\tactivated\x18\x08 \x01(\x0b\x32\x17.hashmatch.v1.ActivatedH\x00\x12&\n\x06\x65\x64ited\x18\t \x01(\x0b\x32\x14.hashmatch.v1.EditedH\x00\x12&\n\x06staged\x18\n \x01(\x0b\x32\x14.hashmatch.v1.StagedH\x00\x42\x08\n\x06\x63hange\"\x19\n\x06Staged\x12\x0f\n\x07version\x18\x01 \x01(\r\".\n\tActivated\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x10\n\x08previous\x18\x02 \x01(\r\"S\n\x06\x45\x64ited\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x10\n\x08previous\x18\x02 \x01(\r\x12&\n\x04\x65\x64it\x18\x03 \x01(\x0b\x32\x18.hashmatch.v1.EditRecord\"~\n\rRequestRecord\x12\x17\n\x0fquestion_digest\x18\x01 \x01(\x0c\x12,\n\x07verdict\x18\x02 \x01(\x0b\x32\x1b.hashmatch.v1.VerdictRecord\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hashmatch/v1/store.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hashmatch/v1/audit.proto\x1a\x19hashmatch/v1/common.proto\x1a\x18hashmatch/v1/lists.proto\"c\n\x0c\x46ormatRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x12\n\nwritten_by\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xba\x03\n\nListRecord\x12\x13\n\x0blist_number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12$\n\x06policy\x18\x05 \x01(\x0b\x32\x14.hashmatch.v1.Policy\x12\x16\n\x0e\x61\x63tive_version\x18\x06 \x01(\r\x12\x14\n\x0clast_version\x18\x07 \x01(\r\x12\x10\n\x08revision\x18\x08 \x01(\x04\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63\x61nary_media\x18\n \x01(\x0c\x12M\n\x13\x63\x61nary_fingerprints\x18\x0b \x03(\x0b\x32\x30.hashmatch.v1.ListRecord.CanaryFingerprintsEntry\x12\x30\n\x0crefreshed_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x39\n\x17\x43\x61naryFingerprintsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\xd8\x04\n\rVersionRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\r\x12\x0e\n\x06parent\x18\x03 \x01(\r\x12\x39\n\x07\x65ntries\x18\x05 \x03(\x0b\x32(.hashmatch.v1.VersionRecord.EntriesEntry\x12\x13\n\x0broot_digest\x18\x06 \x01(\x0c\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\x0e\n\x06origin\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x36\n\x12\x66irst_activated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61\x63tivated_after\x18\x0c \x01(\r\x12\r\n\x05merge\x18\r \x01(\x08\x12#\n\x07lineage\x18\x0e \x03(\x0b\x32\x12.hashmatch.v1.Span\x12\r\n\x05\x65\x64its\x18\x0f \x01(\x04\x12\x14\n\x0c\x65\x64its_digest\x18\x10 \x01(\x0c\x12\x15\n\rlineage_edits\x18\x11 \x01(\x04\x12\x30\n\x06report\x18\x12 \x01(\x0b\x32 .hashmatch.v1.ImportListResponse\x12\x14\n\x0c\x61\x63tivated_by\x18\x13 \x01(\t\x12\x10\n\x08replaces\x18\x14 \x01(\x08\x12\x13\n\x0bmerged_onto\x18\x15 \x01(\r\x1a.\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01J\x04\x08\x04\x10\x05\"#\n\x04Span\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\r\"\xeb\x02\n\x0b\x45ntryRecord\x12\r\n\x05label\x18\x01 \x01(\t\x12\x11\n\tsource_id\x18\x02 \x01(\t\x12\x10\n\x08\x61\x64\x64\x65\x64_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12,\n\x08\x61\x64\x64\x65\x64_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04line\x18\x06 \x01(\x04\x12\x0e\n\x06\x63\x61nary\x18\x07 \x01(\x08\x12\x0e\n\x06source\x18\x08 \x01(\t\x12.\n\nfirst_seen\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_seen\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05notes\x18\x0c \x01(\t\x12\r\n\x05value\x18\r \x01(\x0c\x12\x0f\n\x07removed\x18\x0e \x01(\x08\"f\n\x0fTombstoneRecord\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\r\"X\n\x0b\x44raftRecord\x12\x13\n\x0blist_number\x18\x01 \x01(\r\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\r\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x03\n\x0c\x43hangeRecord\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04list\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x18.hashmatch.v1.ListRecordH\x00\x12&\n\x06policy\x18\x07 \x01(\x0b\x32\x14.hashmatch.v1.PolicyH\x00\x12,\n\tactivated\x18\x08 \x01(\x0b\x32\x17.hashmatch.v1.ActivatedH\x00\x12&\n\x06\x65\x64ited\x18\t \x01(\x0b\x32\x14.hashmatch.v1.EditedH\x00\x12&\n\x06staged\x18\n \x01(\x0b\x32\x14.hashmatch.v1.StagedH\x00\x12/\n\nsuppressed\x18\x0b \x01(\x0b\x32\x19.hashmatch.v1.SuppressionH\x00\x12\x31\n\x06lifted\x18\x0c \x01(\x0b\x32\x1f.hashmatch.v1.SuppressionLiftedH\x00\x42\x08\n\x06\x63hange\"%\n\x11SuppressionLifted\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\"\x19\n\x06Staged\x12\x0f\n\x07version\x18\x01 \x01(\r\".\n\tActivated\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x10\n\x08previous\x18\x02 \x01(\r\"a\n\x06\x45\x64ited\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x10\n\x08previous\x18\x02 \x01(\r\x12\x11\n\thash_type\x18\x03 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x04 \x01(\t\x12\x0f\n\x07removed\x18\x05 \x01(\x08\"~\n\rRequestRecord\x12\x17\n\x0fquestion_digest\x18\x01 \x01(\x0c\x12,\n\x07verdict\x18\x02 \x01(\x0b\x32\x1b.hashmatch.v1.VerdictRecord\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd6\x02\n\x10\x45ntryCountRecord\x12\x0f\n\x07matches\x18\x01 \x01(\x04\x12,\n\x08\x66irst_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07last_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12@\n\tuploaders\x18\x04 \x03(\x0b\x32-.hashmatch.v1.EntryCountRecord.UploadersEntry\x12.\n\nheld_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ereleased_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x30\n\x0eUploadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\xaa\x01\n\rTrafficRecord\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07subject\x18\x02 \x01(\x0b\x32\x15.hashmatch.v1.Subject\x12$\n\x06hashed\x18\x03 \x03(\x0b\x32\x14.hashmatch.v1.Hashed\x12\x12\n\nverdict_id\x18\x04 \x01(\t\x12\x0f\n\x07matched\x18\x05 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,28 +39,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRECORD_CANARYFINGERPRINTSENTRY']._serialized_options = b'8\001'
   _globals['_VERSIONRECORD_ENTRIESENTRY']._loaded_options = None
   _globals['_VERSIONRECORD_ENTRIESENTRY']._serialized_options = b'8\001'
-  _globals['_FORMATRECORD']._serialized_start=127
-  _globals['_FORMATRECORD']._serialized_end=226
-  _globals['_LISTRECORD']._serialized_start=229
-  _globals['_LISTRECORD']._serialized_end=621
-  _globals['_LISTRECORD_CANARYFINGERPRINTSENTRY']._serialized_start=564
-  _globals['_LISTRECORD_CANARYFINGERPRINTSENTRY']._serialized_end=621
-  _globals['_VERSIONRECORD']._serialized_start=624
-  _globals['_VERSIONRECORD']._serialized_end=1050
-  _globals['_VERSIONRECORD_ENTRIESENTRY']._serialized_start=1004
-  _globals['_VERSIONRECORD_ENTRIESENTRY']._serialized_end=1050
-  _globals['_EDITRECORD']._serialized_start=1052
-  _globals['_EDITRECORD']._serialized_end=1140
-  _globals['_ENTRYRECORD']._serialized_start=1143
-  _globals['_ENTRYRECORD']._serialized_end=1300
-  _globals['_CHANGERECORD']._serialized_start=1303
-  _globals['_CHANGERECORD']._serialized_end=1638
-  _globals['_STAGED']._serialized_start=1640
-  _globals['_STAGED']._serialized_end=1665
-  _globals['_ACTIVATED']._serialized_start=1667
-  _globals['_ACTIVATED']._serialized_end=1713
-  _globals['_EDITED']._serialized_start=1715
-  _globals['_EDITED']._serialized_end=1798
-  _globals['_REQUESTRECORD']._serialized_start=1800
-  _globals['_REQUESTRECORD']._serialized_end=1926
+  _globals['_ENTRYCOUNTRECORD_UPLOADERSENTRY']._loaded_options = None
+  _globals['_ENTRYCOUNTRECORD_UPLOADERSENTRY']._serialized_options = b'8\001'
+  _globals['_FORMATRECORD']._serialized_start=154
+  _globals['_FORMATRECORD']._serialized_end=253
+  _globals['_LISTRECORD']._serialized_start=256
+  _globals['_LISTRECORD']._serialized_end=698
+  _globals['_LISTRECORD_CANARYFINGERPRINTSENTRY']._serialized_start=641
+  _globals['_LISTRECORD_CANARYFINGERPRINTSENTRY']._serialized_end=698
+  _globals['_VERSIONRECORD']._serialized_start=701
+  _globals['_VERSIONRECORD']._serialized_end=1301
+  _globals['_VERSIONRECORD_ENTRIESENTRY']._serialized_start=1249
+  _globals['_VERSIONRECORD_ENTRIESENTRY']._serialized_end=1295
+  _globals['_SPAN']._serialized_start=1303
+  _globals['_SPAN']._serialized_end=1338
+  _globals['_ENTRYRECORD']._serialized_start=1341
+  _globals['_ENTRYRECORD']._serialized_end=1704
+  _globals['_TOMBSTONERECORD']._serialized_start=1706
+  _globals['_TOMBSTONERECORD']._serialized_end=1808
+  _globals['_DRAFTRECORD']._serialized_start=1810
+  _globals['_DRAFTRECORD']._serialized_end=1898
+  _globals['_CHANGERECORD']._serialized_start=1901
+  _globals['_CHANGERECORD']._serialized_end=2336
+  _globals['_SUPPRESSIONLIFTED']._serialized_start=2338
+  _globals['_SUPPRESSIONLIFTED']._serialized_end=2375
+  _globals['_STAGED']._serialized_start=2377
+  _globals['_STAGED']._serialized_end=2402
+  _globals['_ACTIVATED']._serialized_start=2404
+  _globals['_ACTIVATED']._serialized_end=2450
+  _globals['_EDITED']._serialized_start=2452
+  _globals['_EDITED']._serialized_end=2549
+  _globals['_REQUESTRECORD']._serialized_start=2551
+  _globals['_REQUESTRECORD']._serialized_end=2677
+  _globals['_ENTRYCOUNTRECORD']._serialized_start=2680
+  _globals['_ENTRYCOUNTRECORD']._serialized_end=3022
+  _globals['_ENTRYCOUNTRECORD_UPLOADERSENTRY']._serialized_start=2974
+  _globals['_ENTRYCOUNTRECORD_UPLOADERSENTRY']._serialized_end=3022
+  _globals['_TRAFFICRECORD']._serialized_start=3025
+  _globals['_TRAFFICRECORD']._serialized_end=3195
 # @@protoc_insertion_point(module_scope)

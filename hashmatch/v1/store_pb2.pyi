@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from hashmatch.v1 import audit_pb2 as _audit_pb2
+from hashmatch.v1 import common_pb2 as _common_pb2
 from hashmatch.v1 import lists_pb2 as _lists_pb2
 import builtins as _builtins
 import sys
@@ -85,6 +86,7 @@ class ListRecord(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     CANARY_MEDIA_FIELD_NUMBER: _builtins.int
     CANARY_FINGERPRINTS_FIELD_NUMBER: _builtins.int
+    REFRESHED_AT_FIELD_NUMBER: _builtins.int
     list_number: _builtins.int
     """Small and never used again: what keys carry instead of the name."""
     name: _builtins.str
@@ -103,6 +105,10 @@ class ListRecord(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def canary_fingerprints(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]: ...
+    @_builtins.property
+    def refreshed_at(self) -> _timestamp_pb2.Timestamp:
+        """When an import was last activated."""
+
     def __init__(
         self,
         *,
@@ -117,10 +123,11 @@ class ListRecord(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         canary_media: _builtins.bytes = ...,
         canary_fingerprints: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
+        refreshed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "policy", b"policy", "refreshed_at", b"refreshed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "canary_fingerprints", b"canary_fingerprints", "canary_media", b"canary_media", "created_at", b"created_at", "last_version", b"last_version", "list_number", b"list_number", "name", b"name", "operator", b"operator", "policy", b"policy", "purpose", b"purpose", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "canary_fingerprints", b"canary_fingerprints", "canary_media", b"canary_media", "created_at", b"created_at", "last_version", b"last_version", "list_number", b"list_number", "name", b"name", "operator", b"operator", "policy", b"policy", "purpose", b"purpose", "refreshed_at", b"refreshed_at", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -128,7 +135,7 @@ Global___ListRecord: _TypeAlias = ListRecord  # noqa: Y015
 
 @_typing.final
 class VersionRecord(_message.Message):
-    """One immutable state of a list: bulk entries, with single edits on top."""
+    """One immutable state of a list: the rows of its base, with the edits of its lineage on top."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -155,7 +162,6 @@ class VersionRecord(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
-    EDIT_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     ROOT_DIGEST_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
@@ -165,11 +171,19 @@ class VersionRecord(_message.Message):
     FIRST_ACTIVATED_AT_FIELD_NUMBER: _builtins.int
     ACTIVATED_AFTER_FIELD_NUMBER: _builtins.int
     MERGE_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
+    EDITS_FIELD_NUMBER: _builtins.int
+    EDITS_DIGEST_FIELD_NUMBER: _builtins.int
+    LINEAGE_EDITS_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    ACTIVATED_BY_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
+    MERGED_ONTO_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     base: _builtins.int
-    """The version whose entries table rows this one stands on; itself for an import."""
+    """The version whose entries table rows this one stands on; itself where an import wrote them all."""
     parent: _builtins.int
-    """The version that this one's edit, or its merge, was made on; 0 where nothing was active, or it replaces."""
+    """The version that this one's edits were made on; 0 for a base."""
     root_digest: _builtins.bytes
     """BLAKE2b-256 over the base's rows in key order."""
     created_by: _builtins.str
@@ -179,10 +193,17 @@ class VersionRecord(_message.Message):
     """The version that was active before this one was first activated."""
     merge: _builtins.bool
     """An import that adds to what was active: it must not be activated over anything else."""
-    @_builtins.property
-    def edit(self) -> Global___EditRecord:
-        """The one change against the parent, for an edit."""
-
+    edits: _builtins.int
+    """Rows of its own in the edits table, and BLAKE2b-256 over them in key order."""
+    edits_digest: _builtins.bytes
+    lineage_edits: _builtins.int
+    """Rows of the edits table along the lineage."""
+    activated_by: _builtins.str
+    """Who activated it first."""
+    replaces: _builtins.bool
+    """An import that named every entry of the list, so that all were seen then."""
+    merged_onto: _builtins.int
+    """The version that a merge was made on."""
     @_builtins.property
     def entries(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Active entries by hash type."""
@@ -191,13 +212,20 @@ class VersionRecord(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def first_activated_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def lineage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
+        """Versions whose edits count for this one, its own among them, ascending: all of base+1..version but those rolled back."""
+
+    @_builtins.property
+    def report(self) -> _lists_pb2.ImportListResponse:
+        """What an import found."""
+
     def __init__(
         self,
         *,
         version: _builtins.int = ...,
         base: _builtins.int = ...,
         parent: _builtins.int = ...,
-        edit: Global___EditRecord | None = ...,
         entries: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         root_digest: _builtins.bytes = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
@@ -207,42 +235,46 @@ class VersionRecord(_message.Message):
         first_activated_at: _timestamp_pb2.Timestamp | None = ...,
         activated_after: _builtins.int = ...,
         merge: _builtins.bool = ...,
+        lineage: _abc.Iterable[Global___Span] | None = ...,
+        edits: _builtins.int = ...,
+        edits_digest: _builtins.bytes = ...,
+        lineage_edits: _builtins.int = ...,
+        report: _lists_pb2.ImportListResponse | None = ...,
+        activated_by: _builtins.str = ...,
+        replaces: _builtins.bool = ...,
+        merged_onto: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "edit", b"edit", "first_activated_at", b"first_activated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "first_activated_at", b"first_activated_at", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated_after", b"activated_after", "base", b"base", "created_at", b"created_at", "created_by", b"created_by", "edit", b"edit", "entries", b"entries", "first_activated_at", b"first_activated_at", "merge", b"merge", "origin", b"origin", "parent", b"parent", "reason", b"reason", "root_digest", b"root_digest", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated_after", b"activated_after", "activated_by", b"activated_by", "base", b"base", "created_at", b"created_at", "created_by", b"created_by", "edits", b"edits", "edits_digest", b"edits_digest", "entries", b"entries", "first_activated_at", b"first_activated_at", "lineage", b"lineage", "lineage_edits", b"lineage_edits", "merge", b"merge", "merged_onto", b"merged_onto", "origin", b"origin", "parent", b"parent", "reason", b"reason", "replaces", b"replaces", "report", b"report", "root_digest", b"root_digest", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionRecord: _TypeAlias = VersionRecord  # noqa: Y015
 
 @_typing.final
-class EditRecord(_message.Message):
+class Span(_message.Message):
+    """Versions first..last."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    HASH_TYPE_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    ENTRY_FIELD_NUMBER: _builtins.int
-    hash_type: _builtins.str
-    value: _builtins.bytes
-    @_builtins.property
-    def entry(self) -> Global___EntryRecord:
-        """The entry as it stands afterwards; absent: it is removed."""
-
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    last: _builtins.int
     def __init__(
         self,
         *,
-        hash_type: _builtins.str = ...,
-        value: _builtins.bytes = ...,
-        entry: Global___EntryRecord | None = ...,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "hash_type", b"hash_type", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___EditRecord: _TypeAlias = EditRecord  # noqa: Y015
+Global___Span: _TypeAlias = Span  # noqa: Y015
 
 @_typing.final
 class EntryRecord(_message.Message):
@@ -255,6 +287,13 @@ class EntryRecord(_message.Message):
     ADDED_AT_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     CANARY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    FIRST_SEEN_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     source_id: _builtins.str
     added_by: _builtins.str
@@ -262,8 +301,20 @@ class EntryRecord(_message.Message):
     line: _builtins.int
     canary: _builtins.bool
     """The list's own canary: searched with the rest, never counted, diffed, exported or answered."""
+    source: _builtins.str
+    notes: _builtins.str
+    value: _builtins.bytes
+    """The whole value, where the row's key carries only its digest."""
+    removed: _builtins.bool
+    """In the edits table: the entry is gone from this version on."""
     @_builtins.property
     def added_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def first_seen(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last_seen(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -274,14 +325,80 @@ class EntryRecord(_message.Message):
         added_at: _timestamp_pb2.Timestamp | None = ...,
         line: _builtins.int = ...,
         canary: _builtins.bool = ...,
+        source: _builtins.str = ...,
+        first_seen: _timestamp_pb2.Timestamp | None = ...,
+        last_seen: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        notes: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+        removed: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "expires_at", b"expires_at", "first_seen", b"first_seen", "last_seen", b"last_seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "added_by", b"added_by", "canary", b"canary", "label", b"label", "line", b"line", "reason", b"reason", "source_id", b"source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "added_by", b"added_by", "canary", b"canary", "expires_at", b"expires_at", "first_seen", b"first_seen", "label", b"label", "last_seen", b"last_seen", "line", b"line", "notes", b"notes", "reason", b"reason", "removed", b"removed", "source", b"source", "source_id", b"source_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EntryRecord: _TypeAlias = EntryRecord  # noqa: Y015
+
+@_typing.final
+class TombstoneRecord(_message.Message):
+    """An entry was removed by hand: imports leave it out until it is added by hand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    reason: _builtins.str
+    version: _builtins.int
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TombstoneRecord: _TypeAlias = TombstoneRecord  # noqa: Y015
+
+@_typing.final
+class DraftRecord(_message.Message):
+    """An import that is being written: its rows are nobody's until it is a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_NUMBER_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    list_number: _builtins.int
+    base: _builtins.int
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        list_number: _builtins.int = ...,
+        base: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "base", b"base", "list_number", b"list_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DraftRecord: _TypeAlias = DraftRecord  # noqa: Y015
 
 @_typing.final
 class ChangeRecord(_message.Message):
@@ -299,6 +416,8 @@ class ChangeRecord(_message.Message):
     ACTIVATED_FIELD_NUMBER: _builtins.int
     EDITED_FIELD_NUMBER: _builtins.int
     STAGED_FIELD_NUMBER: _builtins.int
+    SUPPRESSED_FIELD_NUMBER: _builtins.int
+    LIFTED_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     list: _builtins.str
     by: _builtins.str
@@ -319,6 +438,10 @@ class ChangeRecord(_message.Message):
     def staged(self) -> Global___Staged:
         """A version was loaded; nothing that is searched changes."""
 
+    @_builtins.property
+    def suppressed(self) -> _lists_pb2.Suppression: ...
+    @_builtins.property
+    def lifted(self) -> Global___SuppressionLifted: ...
     def __init__(
         self,
         *,
@@ -332,16 +455,37 @@ class ChangeRecord(_message.Message):
         activated: Global___Activated | None = ...,
         edited: Global___Edited | None = ...,
         staged: Global___Staged | None = ...,
+        suppressed: _lists_pb2.Suppression | None = ...,
+        lifted: Global___SuppressionLifted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "change", b"change", "created", b"created", "edited", b"edited", "policy", b"policy", "staged", b"staged"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "change", b"change", "created", b"created", "edited", b"edited", "lifted", b"lifted", "policy", b"policy", "staged", b"staged", "suppressed", b"suppressed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "by", b"by", "change", b"change", "created", b"created", "edited", b"edited", "list", b"list", "policy", b"policy", "reason", b"reason", "revision", b"revision", "staged", b"staged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "by", b"by", "change", b"change", "created", b"created", "edited", b"edited", "lifted", b"lifted", "list", b"list", "policy", b"policy", "reason", b"reason", "revision", b"revision", "staged", b"staged", "suppressed", b"suppressed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["created", "policy", "activated", "edited", "staged"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["created", "policy", "activated", "edited", "staged", "suppressed", "lifted"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
 Global___ChangeRecord: _TypeAlias = ChangeRecord  # noqa: Y015
+
+@_typing.final
+class SuppressionLifted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuppressionLifted: _TypeAlias = SuppressionLifted  # noqa: Y015
 
 @_typing.final
 class Staged(_message.Message):
@@ -390,21 +534,26 @@ class Edited(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     PREVIOUS_FIELD_NUMBER: _builtins.int
-    EDIT_FIELD_NUMBER: _builtins.int
+    HASH_TYPE_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     previous: _builtins.int
-    @_builtins.property
-    def edit(self) -> Global___EditRecord: ...
+    hash_type: _builtins.str
+    entry_id: _builtins.str
+    removed: _builtins.bool
     def __init__(
         self,
         *,
         version: _builtins.int = ...,
         previous: _builtins.int = ...,
-        edit: Global___EditRecord | None = ...,
+        hash_type: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
+        removed: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "previous", b"previous", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "hash_type", b"hash_type", "previous", b"previous", "removed", b"removed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,3 +587,107 @@ class RequestRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RequestRecord: _TypeAlias = RequestRecord  # noqa: Y015
+
+@_typing.final
+class EntryCountRecord(_message.Message):
+    """What the ledger counts of one entry's matches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class UploadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    FIRST_AT_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    UPLOADERS_FIELD_NUMBER: _builtins.int
+    HELD_SINCE_FIELD_NUMBER: _builtins.int
+    RELEASED_UNTIL_FIELD_NUMBER: _builtins.int
+    matches: _builtins.int
+    @_builtins.property
+    def first_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def uploaders(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Minutes since 1970 by keyed digest of an uploader who was matched lately; bounded."""
+
+    @_builtins.property
+    def held_since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def released_until(self) -> _timestamp_pb2.Timestamp:
+        """Released by a person: not held again before then."""
+
+    def __init__(
+        self,
+        *,
+        matches: _builtins.int = ...,
+        first_at: _timestamp_pb2.Timestamp | None = ...,
+        last_at: _timestamp_pb2.Timestamp | None = ...,
+        uploaders: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        held_since: _timestamp_pb2.Timestamp | None = ...,
+        released_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_at", b"first_at", "held_since", b"held_since", "last_at", b"last_at", "released_until", b"released_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_at", b"first_at", "held_since", b"held_since", "last_at", b"last_at", "matches", b"matches", "released_until", b"released_until", "uploaders", b"uploaders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryCountRecord: _TypeAlias = EntryCountRecord  # noqa: Y015
+
+@_typing.final
+class TrafficRecord(_message.Message):
+    """One item of the sample of recent traffic."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    HASHED_FIELD_NUMBER: _builtins.int
+    VERDICT_ID_FIELD_NUMBER: _builtins.int
+    MATCHED_FIELD_NUMBER: _builtins.int
+    verdict_id: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def subject(self) -> _common_pb2.Subject: ...
+    @_builtins.property
+    def hashed(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Hashed]: ...
+    @_builtins.property
+    def matched(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Entries that it is known to match, as "list/entry_id", the first 32."""
+
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        subject: _common_pb2.Subject | None = ...,
+        hashed: _abc.Iterable[_common_pb2.Hashed] | None = ...,
+        verdict_id: _builtins.str = ...,
+        matched: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "hashed", b"hashed", "matched", b"matched", "subject", b"subject", "verdict_id", b"verdict_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrafficRecord: _TypeAlias = TrafficRecord  # noqa: Y015

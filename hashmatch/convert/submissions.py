@@ -1,90 +1,27 @@
-"""Wire and stored messages ↔ our types: the one place that knows both.
-
-Towards our types these functions parse: what they return is valid, what they refuse is Malformed with the field's
-path as google.rpc.BadRequest wants it. Towards the wire they cannot fail.
-"""
+"""What callers send: fingerprints, subjects, submissions; and examinations, answered in the same messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from hashmatch.convert.times import moment, timestamp
 from hashmatch.errors import Malformed
-from hashmatch.types import (
-    Coverage,
-    Disposition,
-    Examination,
-    Finding,
-    Fingerprint,
-    Hashed,
-    ListState,
-    Match,
-    Policy,
-    Reason,
-    Revision,
-    Subject,
-    Submission,
-    Unhashable,
-    Verdict,
-)
-from hashmatch.v1 import audit_pb2, common_pb2, lists_pb2, match_pb2
+from hashmatch.types import Examination, Fingerprint, Hashed, Reason, Revision, Subject, Submission, Unhashable
+from hashmatch.v1 import common_pb2, match_pb2
 
 MAX_REQUEST_ID_CHARS = 128  # the public contract
 MAX_SUBJECT_CHARS = 512  # ours: ids and surfaces are short; keeps a ledger record within a page or two
 MAX_ATTRIBUTES = 32  # ours
 MAX_FINGERPRINTS = 1024  # ours: a long video's key frames in one question
 MAX_LISTS = 256  # ours
+MAX_OPAQUE_BYTES = 1 << 20  # ours: of a value whose type has no fixed length; TMK's are 256 KB
 
-FINDING_TO_WIRE = {
-    Finding.MATCH: common_pb2.FINDING_MATCH,
-    Finding.NO_MATCH: common_pb2.FINDING_NO_MATCH,
-    Finding.UNKNOWN: common_pb2.FINDING_UNKNOWN,
-}
 REASON_TO_WIRE = {
     reason: common_pb2.UnhashableReason.Value(f"UNHASHABLE_REASON_{reason.name}") for reason in Reason
 }  # fmt: skip
-
-
-def timestamp(at: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(at)
-    return stamp
-
-
-def moment(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
-
-
-def disposition_to_wire(disposition: Disposition) -> common_pb2.Disposition.ValueType:
-    return common_pb2.Disposition.ValueType(int(disposition))
-
-
-# ── policies ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def policy_to_wire(policy: Policy) -> lists_pb2.Policy:
-    return lists_pb2.Policy(
-        thresholds=dict(policy.thresholds),
-        disposition=disposition_to_wire(policy.disposition),
-        shadow=policy.shadow,
-        variants=sorted(policy.variants),
-    )
-
-
-def policy_from_wire(policy: lists_pb2.Policy) -> Policy:
-    """A policy as given; whether its hash types and variants exist is for the lists to say. No disposition: REVIEW."""
-    if policy.disposition not in common_pb2.Disposition.values():
-        raise Malformed(f"disposition {policy.disposition} is not one of 1..4", field="policy.disposition")
-    return Policy(
-        thresholds=dict(policy.thresholds),
-        disposition=Disposition(policy.disposition or common_pb2.DISPOSITION_REVIEW),
-        shadow=policy.shadow,
-        variants=frozenset(policy.variants),
-    )
 
 
 # ── fingerprints and examinations ───────────────────────────────────────────────────────────────────────────────────
@@ -208,7 +145,12 @@ def fingerprint_from_wire(given: common_pb2.Fingerprint, widths: Mapping[str, in
         raise Malformed(
             f"unknown hash type {given.hash_type[:32]!r}; this server knows {known}", field=f"{path}.hash_type"
         )
-    if len(given.value) != widths[given.hash_type]:
+    width = widths[given.hash_type]
+    if not width and not 0 < len(given.value) <= MAX_OPAQUE_BYTES:
+        raise Malformed(
+            f"{given.hash_type}: {len(given.value)} bytes, want 1..{MAX_OPAQUE_BYTES}", field=f"{path}.value"
+        )
+    if width and len(given.value) != width:
         raise Malformed(
             f"{given.hash_type}: {len(given.value)} bytes, want {widths[given.hash_type]}", field=f"{path}.value"
         )
@@ -248,82 +190,4 @@ def subject_to_wire(subject: Subject) -> common_pb2.Subject:
         region=subject.region,
         occurred_at=timestamp(subject.occurred_at) if subject.occurred_at else None,
         attributes=dict(subject.attributes),
-    )
-
-
-# ── verdicts ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def match_to_wire(match: Match) -> common_pb2.Match:
-    return common_pb2.Match(
-        list=match.list,
-        entry_id=match.entry_id,
-        label=match.label,
-        hash_type=match.hash_type,
-        distance=match.distance,
-        threshold=match.threshold,
-        variant=match.variant,
-        frame_ms=match.frame_ms,
-        disposition=disposition_to_wire(match.disposition),
-        shadow=match.shadow,
-    )
-
-
-def coverage_to_wire(coverage: Coverage) -> common_pb2.Coverage:
-    return common_pb2.Coverage(
-        revision=coverage.revision,
-        entries=dict(coverage.entries),
-        lists=[list_state_to_wire(state) for state in coverage.lists],
-        versions=dict(coverage.versions),
-    )
-
-
-def list_state_to_wire(state: ListState) -> common_pb2.ListRevision:
-    return common_pb2.ListRevision(
-        list=state.name,
-        revision=state.revision,
-        version=state.version,
-        entries=sum(state.entries.values()),
-        thresholds=dict(state.thresholds),
-    )
-
-
-def verdict_to_record(verdict: Verdict, submission: Submission, question_digest: bytes) -> audit_pb2.VerdictRecord:
-    """What the ledger keeps: everything that explains the verdict without any other table."""
-    examination = verdict.examination
-    return audit_pb2.VerdictRecord(
-        verdict_id=verdict.verdict_id,
-        request_id=verdict.request_id,
-        at=timestamp(verdict.at),
-        subject=subject_to_wire(submission.subject),
-        question_digest=question_digest,
-        media_bytes=len(submission.media or b""),
-        media_type=examination.media_type,
-        width=examination.width,
-        height=examination.height,
-        frames=examination.frames,
-        hashed=examination_to_wire(examination, every_variant=True),
-        finding=FINDING_TO_WIRE[verdict.finding],
-        disposition=disposition_to_wire(verdict.disposition),
-        matches=[match_to_wire(m) for m in verdict.matches],
-        coverage=coverage_to_wire(verdict.coverage),
-        policies={state.name: policy_to_wire(state.policy) for state in verdict.coverage.lists},
-        asked_lists=submission.lists,
-        matches_found=verdict.matches_found,
-    )
-
-
-def record_to_response(record: audit_pb2.VerdictRecord) -> match_pb2.MatchResponse:
-    """The answer that a record was, or will be, given as: a retry gets the very same bytes."""
-    return match_pb2.MatchResponse(
-        verdict_id=record.verdict_id,
-        finding=record.finding,
-        disposition=record.disposition,
-        matches=record.matches,
-        hashed=[row for row in record.hashed if not row.variant],
-        coverage=record.coverage,
-        request_id=record.request_id,
-        media_type=record.media_type,
-        matches_found=record.matches_found,
-        frames=record.frames,
     )
