@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from hashmatch.audit import tables
+from hashmatch.audit.check_counts import EntryCheck
 from hashmatch.audit.rows import Rows
 from hashmatch.errors import BadConfig, Corrupt, HashmatchError, NotFound
 from hashmatch.store import check, codec
@@ -64,6 +65,7 @@ class _LedgerCheck:
 
     def __init__(self, report: Report, env: Env) -> None:
         self._report, self._env, self._rows = report, env, Rows(env)
+        self._entries = EntryCheck(report, env, self._rows)
         self._last_sequence = 0
         self._newest_revision = 0
 
@@ -74,12 +76,17 @@ class _LedgerCheck:
             "requests": self._request,
             "request_times": self._request_time,
             "counts": self._count,
+            "entry_counts": self._entries.entry,
+            "guard": self._entries.guard,
         }
         for table, step in steps.items():
             self._report.count(table, 0)
             for txn, key, value in self._read(table):
                 self._report.count(table)
-                self._report.attempt("ledger", table, partial(step, txn, key, value))
+                sound = self._report.attempt("ledger", table, partial(step, txn, key, value))
+                if table == "events" and not sound:
+                    self._entries.missed()
+        self._entries.finish()
         return self._newest_revision
 
     def _read(self, table: str) -> Iterator[tuple[Txn, bytes, bytes]]:
@@ -99,8 +106,10 @@ class _LedgerCheck:
         self._last_sequence = sequence = tables.sequence_of(key)
         if sequence != expected:
             self._report.add("ledger", "events", f"events {expected} to {sequence - 1} are missing")
+            self._entries.missed()
         if event.sequence != sequence:
             raise Corrupt(f"event {sequence} calls itself {event.sequence}")
+        self._entries.event(txn, event)
         self._newest_revision = max(self._newest_revision, event.verdict.coverage.revision)
         with suppress(NotFound):
             if self._rows.verdict(txn, event.verdict.verdict_id).sequence == sequence:

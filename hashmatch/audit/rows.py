@@ -1,4 +1,4 @@
-"""The ledger's rows: read, verified and written inside a transaction that the caller opened."""
+"""The rows of the ledger's verdicts: read, verified and written inside a transaction that the caller opened."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TAIL_EVENTS = 10_000  # verified at every start: what a crash could have touched
 
 
 class Rows:
-    """Every table of one ledger's environment."""
+    """Every table of one ledger's environment but those of `entry_counts.py`."""
 
     def __init__(self, env: Env) -> None:
         self._events, self._verdict_ids, self._requests, self._request_times, self._counts = map(
-            env.table, tables.NAMES
+            env.table, tables.VERDICTS
         )
 
     def last_sequence(self, txn: Txn) -> int:

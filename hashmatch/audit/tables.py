@@ -5,6 +5,9 @@
     requests       BLAKE2b-256 of request id        → RequestRecord  what a retry is answered
     request_times  minute u32, key in requests      → nothing        the same by age, so that the old are found
     counts         minute u32, finding u8, surface  → CountRecord    answers that are not logged whole
+    entry_counts   list, 0, entry id                → EntryCountRecord  how often an entry matched, and lately whom
+    guard          "from"                           → sequence u64   the first event whose matches are counted
+                   "held"                           → keys of entry_counts, one a line, of what is held
 
 Numbers are big-endian, so that key order is number order. Minutes are whole minutes since 1970-01-01 UTC.
 Every value is sealed by `store.codec`.
@@ -17,7 +20,10 @@ import struct
 from datetime import UTC, datetime
 from typing import Final
 
-NAMES: Final = ("events", "verdict_ids", "requests", "request_times", "counts")
+VERDICTS: Final = ("events", "verdict_ids", "requests", "request_times", "counts")
+ENTRIES: Final = ("entry_counts", "guard")
+NAMES: Final = (*VERDICTS, *ENTRIES)
+FROM, HELD = b"from", b"held"  # keys in `guard`
 MAX_MINUTE = (1 << 32) - 1  # year 10136; clocks beyond either end are held there
 _SEQUENCE, _MINUTE, _COUNT = struct.Struct(">Q"), struct.Struct(">I"), struct.Struct(">IB")
 
@@ -65,3 +71,14 @@ def split_request_time(key: bytes) -> tuple[int, bytes]:
 def count_key(minute: int, finding: int, surface: str) -> bytes:
     """Key in `counts`."""
     return _COUNT.pack(minute, finding) + surface.encode()
+
+
+def entry_key(list_name: str, entry_id: str) -> bytes:
+    """Key in `entry_counts`. List names and entry ids hold neither the 0 between them nor the end of a line."""
+    return f"{list_name}\0{entry_id}".encode()
+
+
+def split_entry(key: bytes) -> tuple[str, str]:
+    """List name and entry id in a key of `entry_counts`."""
+    list_name, _, entry_id = key.decode().partition("\0")
+    return list_name, entry_id

@@ -61,6 +61,7 @@ def record(number: int) -> VerdictRecord:
     made.hashed.add(hash_type="sha256").fingerprint.value = seed
     made.hashed.add(hash_type="phash", unhashable=common_pb2.UNHASHABLE_REASON_LOW_QUALITY)
     made.matches.add(list="drawn", entry_id="abcd", label="x", hash_type="sha256", disposition=4)
+    made.matches.add(list="drawn", entry_id=f"e{number % 7}", label="y", hash_type="pdq", distance=3, threshold=31)
     made.coverage.revision = number
     made.coverage.entries["sha256"] = number + 1
     made.coverage.lists.add(list="drawn", revision=number, version=1, entries=number + 1)

@@ -22,7 +22,6 @@ def state(tmp_path: Path, tasks) -> Path:
     for n in range(5):
         tasks.append(ledger, n).result(10)
     ledger.close()
-    (state / "keys").mkdir(mode=0o700)
     (state / "keys" / "entry-id.key").write_bytes(bytes(range(32)))
     (state / "keys" / "entry-id.key").chmod(0o600)
     return state
@@ -33,7 +32,7 @@ def test_copy_holds_everything_and_is_private(state: Path, tmp_path: Path, recor
     manifest = back_up(state, copy)
     assert json.loads((copy / MANIFEST).read_bytes()) == manifest
     assert check_state(copy).problems == []
-    assert sorted(manifest["blake2b-256"]) == ["keys/entry-id.key", "ledger/data.mdb"]
+    assert sorted(manifest["blake2b-256"]) == ["keys/entry-id.key", "keys/uploaders.key", "ledger/data.mdb"]
     files = [p for p in copy.rglob("*") if p.is_file() and p.name != "lock.mdb"]
     assert {stat.S_IMODE(p.stat().st_mode) for p in files} == {0o600}
     assert {stat.S_IMODE(p.stat().st_mode) for p in [copy, *copy.iterdir()] if p.is_dir()} == {0o700}
@@ -89,7 +88,7 @@ def test_failure_leaves_nothing(state: Path, tmp_path: Path) -> None:
 def test_any_changed_byte_of_a_copy_is_found(state: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     back_up(state, copy)
-    for name in ("ledger/data.mdb", "keys/entry-id.key"):
+    for name in ("ledger/data.mdb", "keys/entry-id.key", "keys/uploaders.key"):
         sound = (copy / name).read_bytes()
         for at in range(0, len(sound), 1 + len(sound) // 40):
             (copy / name).write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])

@@ -14,7 +14,7 @@ from hashmatch.errors import BadConfig
 from hashmatch.store import codec
 from hashmatch.store.env import Env
 from hashmatch.v1.audit_pb2 import CountRecord, Event
-from hashmatch.v1.store_pb2 import RequestRecord
+from hashmatch.v1.store_pb2 import EntryCountRecord, RequestRecord
 
 RECORDS = 6
 
@@ -56,7 +56,8 @@ def test_sound_state_has_no_problems(state: Path) -> None:
     report = check_state(state)
     assert report.problems == []
     assert report.checked == {
-        "events": RECORDS, "verdict_ids": RECORDS, "requests": RECORDS, "request_times": RECORDS, "counts": 2,
+        "keys": 1, "events": RECORDS, "verdict_ids": RECORDS, "requests": RECORDS, "request_times": RECORDS,
+        "counts": 2, "entry_counts": 1 + RECORDS, "guard": 1,
     }  # fmt: skip
 
 
@@ -122,6 +123,78 @@ def test_count_under_another_minute(state: Path, env: Env) -> None:
     assert found(state, env) == [("ledger", "counts", "a count is kept under another minute, finding or surface")]
 
 
+def counted(number: int) -> bytes:
+    row = EntryCountRecord(matches=number)
+    row.first_at.FromJsonString("2026-01-01T00:00:00Z")
+    return row.SerializeToString()
+
+
+DRAWN = tables.entry_key("drawn", "abcd")
+
+
+def test_entry_that_counts_otherwise_than_the_events(state: Path, env: Env) -> None:
+    put(env, "entry_counts", DRAWN, counted(RECORDS + 1))
+    assert found(state, env) == [
+        ("ledger", "entry_counts", f"an entry counts {RECORDS + 1} matches, and the events have {RECORDS}")
+    ]
+
+
+def test_entry_that_is_not_counted(state: Path, env: Env) -> None:
+    drop(env, "entry_counts", DRAWN)
+    assert found(state, env) == [("ledger", "entry_counts", "the matches of an entry are not counted")]
+
+
+def test_entry_that_no_event_names(state: Path, env: Env) -> None:
+    put(env, "entry_counts", tables.entry_key("drawn", "other"), counted(1))
+    assert found(state, env) == [("ledger", "entry_counts", "an entry counts 1 matches, and the events have 0")]
+
+
+def test_row_of_no_entry(state: Path, env: Env) -> None:
+    put(env, "entry_counts", b"drawn", counted(1))
+    [(_, table, what)] = found(state, env)
+    assert (table, "names no entry" in what) == ("entry_counts", True)
+
+
+def test_held_in_one_table_only(state: Path, env: Env) -> None:
+    put(env, "guard", tables.HELD, DRAWN)
+    assert found(state, env) == [
+        ("ledger", "entry_counts", "an entry is held in one of 'entry_counts' and 'guard', and not in the other")
+    ]
+
+
+def test_held_that_never_matched(state: Path, env: Env) -> None:
+    put(env, "guard", tables.HELD, tables.entry_key("drawn", "other"))
+    assert found(state, env) == [("ledger", "guard", "an entry is held that never matched")]
+
+
+def test_lost_beginning_of_the_counts(state: Path, env: Env) -> None:
+    drop(env, "guard", tables.FROM)
+    assert {(table, "the events have 0" in what) for _, table, what in found(state, env)} == {("entry_counts", True)}
+
+
+def test_strange_rows_of_the_guard(state: Path, env: Env) -> None:
+    put(env, "guard", tables.FROM, tables.sequence_key(RECORDS + 1))
+    put(env, "guard", b"other", b"")
+    problems = [what for _, table, what in found(state, env) if table == "guard"]
+    assert problems == [
+        "the first event whose matches are counted is not there", "a row of 'guard' has a key that nothing reads",
+    ]  # fmt: skip
+
+
+def test_ledger_of_before_entries_were_counted(state: Path, env: Env, tasks) -> None:
+    for table in tables.ENTRIES:
+        with env.write() as txn, txn.cursor(db=env.table(table)) as cursor:
+            while cursor.first():
+                cursor.delete()
+    env.close()
+    assert check_state(state).problems == []
+    ledger = tasks.opened(state)
+    tasks.append(ledger, 40).result(10)
+    assert ledger.entry_count("drawn", "abcd").matches == 1
+    ledger.close()
+    assert check_state(state).problems == []
+
+
 def test_unparsable_row(state: Path, env: Env) -> None:
     put(env, "counts", tables.count_key(7, 2, "avatars"), b"\xff\xff\xff")
     assert found(state, env) == [("ledger", "counts", "a row of table 'counts' does not parse as CountRecord")]
@@ -151,7 +224,6 @@ def test_older_file_put_back(state: Path, tasks) -> None:
 
 def test_key_that_others_may_read(state: Path) -> None:
     key = state / "keys" / "some.key"
-    key.parent.mkdir(mode=0o700)
     key.write_bytes(bytes(32))
     key.chmod(0o640)
     assert [(p.environment, p.table) for p in check_state(state).problems] == [("keys", "some.key")]

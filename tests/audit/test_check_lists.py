@@ -16,7 +16,7 @@ from hashmatch.store import codec
 from hashmatch.store.backup import back_up
 from hashmatch.store.env import Env
 from hashmatch.store.list_tables import CODE, REVISION, TABLES, VERSION
-from hashmatch.store.lists import ListStore
+from hashmatch.store.lists import FORMAT, ListStore
 from hashmatch.v1 import lists_pb2
 
 
@@ -46,7 +46,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def env(state: Path) -> Iterator[Env]:
-    env = Env(state / "lists", TABLES)
+    env = Env(state / "lists", TABLES, format=FORMAT)
     yield env
     env.close()
 
@@ -66,7 +66,8 @@ def test_sound_lists(state: Path) -> None:
     assert report.problems == []
     assert report.checked["lists"] == 2
     assert report.checked["versions"] == 4
-    assert report.checked["entries"] == 200
+    assert report.checked["entries"] == 100
+    assert report.checked["edits"] == 200  # the second file replaces all of the first, and is short
 
 
 def test_backup_of_lists(state: Path, tmp_path: Path) -> None:
@@ -79,13 +80,13 @@ def test_rows_of_a_version_that_is_not_there(state: Path, env: Env) -> None:
     put(env, "entries", VERSION.pack(1, 7) + CODE.pack(1) + bytes(32), b"")
     put(env, "versions", VERSION.pack(9, 1), b"")
     assert found(state, env) == [
-        ("entries", "rows of version 7 of list number 1, which is not there"),
+        ("entries", "rows of base 7 of list number 1, which is not there"),
         ("versions", "rows of version 1 of list number 9, which is not there"),
     ]
 
 
 def test_row_too_many(state: Path, env: Env) -> None:
-    put(env, "entries", VERSION.pack(2, 2) + CODE.pack(1) + bytes(32), b"")
+    put(env, "entries", VERSION.pack(2, 1) + CODE.pack(1) + bytes(32), b"")
     problems = found(state, env)
     assert [table for table, _ in problems] == ["versions"]
     assert "root digest" in problems[0][1]
@@ -100,7 +101,8 @@ def test_missing_change(state: Path, env: Env) -> None:
 def test_missing_version(state: Path, env: Env) -> None:
     with env.write() as txn:
         txn.delete(VERSION.pack(1, 1), db=env.table("versions"))
-    assert {table for table, _ in found(state, env)} == {"versions"}
+    # Its rows are then nobody's, which is told of as well.
+    assert {table for table, _ in found(state, env)} == {"entries", "versions"}
 
 
 def test_ledger_that_is_ahead_of_the_lists(state: Path, tasks) -> None:
