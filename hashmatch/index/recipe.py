@@ -20,24 +20,42 @@ from typing import Literal
 from hashmatch.errors import BadConfig
 from hashmatch.types import Bits
 
+MAX_VALUE_BYTES = 255  # of a value that is looked up as it is; longer ones are opaque, and looked up by their digest
+OPAQUE_KEY_BYTES = 32
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How one hash type is indexed and matched.
 
-    `distance` is "hamming", or "equal" for digests, whose ceiling and threshold are 0. Entries outside
-    `min_ones`..`max_ones` bits set are refused on import: they match featureless pictures, or nothing real.
+    `distance` is "hamming", or "equal" for digests and for values whose distance is not known here, whose ceiling and
+    threshold are 0. Entries outside `min_ones`..`max_ones` bits set are refused on import: they match featureless
+    pictures, or nothing real. Opaque values differ in length, and nothing is known of their bits.
     """
 
     hash_type: str
-    value_bytes: int
+    value_bytes: int  # 0: opaque
     distance: Literal["hamming", "equal"]
     ceiling: Bits  # the greatest threshold that a list may set, inclusive
     default_threshold: Bits  # of a list that sets none, inclusive
     enabled: bool
     min_quality: int | None = None  # 0..100; below it a submission's finding is UNKNOWN
-    min_ones: int
-    max_ones: int
+    min_ones: int = 0
+    max_ones: int = 0
+
+    @property
+    def opaque(self) -> bool:
+        """Whether values differ in length."""
+        return not self.value_bytes
+
+    @property
+    def key_bytes(self) -> int:
+        """Length of what values are kept and looked up by."""
+        return self.value_bytes or OPAQUE_KEY_BYTES
+
+    def key(self, value: bytes) -> bytes:
+        """What a value is kept and looked up by: itself, or the BLAKE2b-256 of an opaque one."""
+        return value if self.value_bytes else hashlib.blake2b(value, digest_size=OPAQUE_KEY_BYTES).digest()
 
     @property
     def digest(self) -> bytes:
@@ -66,7 +84,8 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         wanted = str if key in _TEXT else bool if key in _SWITCH else int
         if type(value) is not wanted:  # bool is an int to isinstance
             raise BadConfig(f"{origin}: {key}: want {wanted.__name__}")
-    missing = _KEYS.keys() - given.keys() - {"min_quality"}
+    optional = {"min_quality"} if given.get("value_bytes") != 0 else {"min_quality", "min_ones", "max_ones"}
+    missing = _KEYS.keys() - given.keys() - optional
     if missing:
         raise BadConfig(f"{origin}: missing key '{min(missing)}'")
     recipe = Recipe(**given)
@@ -74,13 +93,21 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     return recipe
 
 
+def opaque(hash_type: str) -> Recipe:
+    """The recipe of a hash type that has none: values of any length, looked up for equality."""
+    return Recipe(
+        hash_type=hash_type, value_bytes=0, distance="equal", ceiling=Bits(0), default_threshold=Bits(0), enabled=True
+    )
+
+
 def _check(recipe: Recipe, origin: str) -> None:
     bits = 8 * recipe.value_bytes
     rules = (
         ("hash_type", recipe.hash_type.isidentifier(), "want letters, digits and underscores"),
-        ("value_bytes", 1 <= recipe.value_bytes <= 1024, "want 1..1024"),
+        ("value_bytes", 0 <= recipe.value_bytes <= MAX_VALUE_BYTES, f"want 0..{MAX_VALUE_BYTES}"),
         ("distance", recipe.distance in ("hamming", "equal"), 'want "hamming" or "equal"'),
-        ("ceiling", 0 <= recipe.ceiling < bits, f"want 0..{bits - 1}"),
+        ("distance", recipe.distance == "equal" or not recipe.opaque, 'want "equal" where value_bytes is 0'),
+        ("ceiling", 0 <= recipe.ceiling < max(bits, 1), f"want 0..{max(bits - 1, 0)}"),
         ("ceiling", recipe.distance != "equal" or recipe.ceiling == 0, "want 0 where distance is equal"),
         ("default_threshold", 0 <= recipe.default_threshold <= recipe.ceiling, "want 0..ceiling"),
         ("min_quality", recipe.min_quality is None or 0 <= recipe.min_quality <= 100, "want 0..100"),

@@ -2,7 +2,8 @@
 
 The copy is built beside its destination and renamed into place when all of it is on disk, so a backup is whole or not
 there. The ledger is copied first and the lists after it: every revision that a copied verdict names is then in the
-copied lists. Snapshots are not copied, since they are rebuilt. Restoring is copying the directory back.
+copied lists. Snapshots are not copied, since they are rebuilt, nor is
+the sample of traffic, which is not to outlive its days. Restoring is copying the directory back.
 """
 
 from __future__ import annotations
@@ -90,13 +91,13 @@ def differences(copy: Path) -> Iterator[tuple[str, str]]:
 
 def _copy(source: Path, to: Path) -> int:
     """Copies an environment; the number of the copy's last commit."""
-    with closing(Env(source, (), readonly=True)) as env:
+    with closing(Env(source, (), readonly=True, format=None)) as env:
         env.copy(to)
     return _commit(to)
 
 
 def _commit(directory: Path) -> int:
-    with closing(Env(directory, (), readonly=True)) as env:
+    with closing(Env(directory, (), readonly=True, format=None)) as env:
         return env.last_transaction()
 
 

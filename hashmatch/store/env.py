@@ -51,15 +51,20 @@ class Env:
     Open it after every fork and once per process: LMDB's locks do not survive either.
     """
 
-    def __init__(self, path: Path, tables: tuple[str, ...], *, readonly: bool = False) -> None:
+    def __init__(
+        self, path: Path, tables: tuple[str, ...], *, readonly: bool = False, format: int | None = FORMAT
+    ) -> None:
         """Opens `path`; makes it where it is missing, unless `readonly`.
 
+        Args:
+            format: of its tables, the only one that is read; None: whatever it has, for copying.
         Raises:
-            BadConfig: the directory cannot be used, or was written by a newer hashmatch.
+            BadConfig: the directory cannot be used, or was written in another format.
             Corrupt: the file is not an LMDB environment, its first record is damaged, or it has been rolled back.
             StoreFull, StoreFailed: it could not be made.
         """
         self.path = path
+        self._format = format
         self._names = (*tables, "meta")
         self._tables: dict[str, lmdb._Database] = {}
         self._lmdb = open_engine(path, len(self._names), readonly=readonly)
@@ -104,9 +109,10 @@ class Env:
         if stored is None:
             raise Corrupt(f"{self.path} has no format record; restore it from a backup")
         found = codec.read(_FORMAT_KEY, stored, "meta", FormatRecord)
-        if found.version > FORMAT:
+        if self._format not in (None, found.version):
             raise BadConfig(
-                f"{self.path} has format {found.version} ({found.written_by}); this hashmatch reads {FORMAT}"
+                f"{self.path} has format {found.version} ({found.written_by}); this hashmatch reads {self._format}: "
+                "export with that one, and import into a new state directory"
             )
 
     def _check_last_commit(self, txn: Txn, witnessed: int) -> None:
@@ -121,7 +127,7 @@ class Env:
             )
 
     def _make_tables(self) -> None:
-        record = FormatRecord(version=FORMAT, written_by=f"hashmatch {hashmatch.__version__}")
+        record = FormatRecord(version=self._format or FORMAT, written_by=f"hashmatch {hashmatch.__version__}")
         record.created_at.FromDatetime(clock.now())
         with _translated(self.path), self._lmdb.begin(write=True) as txn:
             for name in self._names:

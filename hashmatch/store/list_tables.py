@@ -1,15 +1,22 @@
 """Where the rows of the hash lists lie: tables of STATE/lists and their keys.
 
-    lists     name                                       → ListRecord
-    numbers   list u32                                   → name
-    versions  list u32, version u32                      → VersionRecord
-    types     hash type                                  → its code u16, which keys carry instead of the name
-    entries   list u32, base u32, type u16, value        → EntryRecord
-    changes   revision u64                               → ChangeRecord, append-only
-    totals    "totals"                                   → Totals, "entry-id-key" → digest of that key
+    lists         name                                          → ListRecord
+    numbers       list u32                                      → name
+    versions      list u32, version u32                         → VersionRecord
+    types         hash type                                     → its code u16, which keys carry instead of the name
+    entries       list u32, base u32, type u16, key             → EntryRecord
+    edits         list u32, version u32, type u16, key          → EntryRecord: what that version changed on its parent
+    touched       list u32, base u32, type u16, key, version    → nothing: which versions edited that key
+    tombstones    list u32, type u16, key                       → TombstoneRecord: removed by hand
+    suppressions  list u32, entry's digest                      → Suppression
+    drafts        list u32, base u32                            → DraftRecord: rows of no version yet
+    changes       revision u64                                  → ChangeRecord, append-only
+    totals        "totals"                                      → Totals, "entry-id-key" → digest of that key
 
-Numbers are big-endian, so key order is numeric order. Values of one hash type have one length, so a base's rows joined
-are unambiguous and can be digested as they lie. Every value is sealed (see codec).
+A row's key is the fingerprint's value, or the value's digest where values of a type differ in length or are too long
+for a key; so keys of one hash type have one length, and a base's rows joined are unambiguous and can be digested as
+they lie. Numbers are big-endian, so key order is numeric order. Every value is sealed (see codec). `touched` is derived
+from `edits`; `hashmatch check` derives it again.
 """
 
 from __future__ import annotations
@@ -18,16 +25,19 @@ import hashlib
 import struct
 from typing import NamedTuple
 
-from hashmatch.v1.store_pb2 import EntryRecord
+from hashmatch.v1.store_pb2 import EntryRecord, VersionRecord
 
-TABLES = ("lists", "numbers", "versions", "types", "entries", "changes", "totals")
+TABLES = (
+    "lists", "numbers", "versions", "types", "entries", "edits", "touched", "tombstones", "suppressions", "drafts",
+    "changes", "totals",
+)  # fmt: skip
 
 NUMBER = struct.Struct(">I")
 VERSION = struct.Struct(">II")  # list, version; of an entry's key: list, base
 CODE = struct.Struct(">H")
 REVISION = struct.Struct(">Q")
 BASE_PREFIX = VERSION.size  # bytes of an entry's key before the type's code
-VALUE_AT = BASE_PREFIX + CODE.size  # bytes of an entry's key before the value
+KEY_AT = BASE_PREFIX + CODE.size  # bytes of an entry's key before the row's own
 
 TOTALS_KEY = b"totals"
 ID_KEY_KEY = b"entry-id-key"
@@ -57,10 +67,38 @@ class Totals(NamedTuple):
 
 
 def entry_prefix(list_number: int, base: int, code: int) -> bytes:
-    """What the keys of one hash type's rows in one base begin with."""
+    """What the keys of one hash type's rows in one base, or one version's edits, begin with."""
     return VERSION.pack(list_number, base) + CODE.pack(code)
 
 
 def root_digest() -> hashlib.blake2b:
     """The digest that a base's root is taken with: over key and stored value of every row, in key order."""
     return hashlib.blake2b(digest_size=32)
+
+
+def content_digest(version: VersionRecord) -> bytes:
+    """What tells a version's content from any other: its base's root, and its edits' digest, which chains to those
+    before."""
+    return version.edits_digest or version.root_digest
+
+
+def on_lineage(version: VersionRecord, edited: int) -> bool:
+    """Whether the edits of version `edited` count for `version`."""
+    return any(span.first <= edited <= span.last for span in version.lineage)
+
+
+def spans(version: VersionRecord) -> list[tuple[int, int]]:
+    """A version's lineage as first and last versions."""
+    return [(span.first, span.last) for span in version.lineage]
+
+
+def extended(older: list[tuple[int, int]], version: int) -> list[tuple[int, int]]:
+    """A lineage that goes on with one more version."""
+    if older and older[-1][1] == version - 1:
+        return [*older[:-1], (older[-1][0], version)]
+    return [*older, (version, version)]
+
+
+def lineage(version: VersionRecord) -> list[int]:
+    """The versions whose edits count for this one, ascending."""
+    return [number for span in version.lineage for number in range(span.first, span.last + 1)]

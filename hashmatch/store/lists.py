@@ -1,102 +1,37 @@
 """Hash lists as they are kept: views to read one moment of them, steps to write one change.
 
-A version is immutable. It is either a base (an import: rows in `entries`) or one edit on its parent, standing on the
-same base; activating and rolling back swap the list's `active_version`. Every step is one transaction that carries its
-own record in the change feed and the next revision, so whoever has applied the feed up to a revision has everything.
+A version is immutable. It is either a base (rows in `entries`) or some edits on its parent (rows in `edits`), standing
+on the same base; activating and rolling back swap the list's `active_version`. Every change is one transaction that
+carries its own record in the change feed and the next revision, so whoever has applied the feed up to a revision has
+everything. Only the rows of a base come before their version, many transactions of them, so that no other writer waits
+long; until then they are a draft's, which nothing reads.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 
-from hashmatch.errors import Refused
-from hashmatch.store import codec
-from hashmatch.store.env import Env
-from hashmatch.store.list_tables import (
-    CODE,
-    ID_KEY_KEY,
-    NUMBER,
-    REVISION,
-    TABLES,
-    TOTALS_KEY,
-    VERSION,
-    entry_prefix,
-    root_digest,
-)
-from hashmatch.store.list_view import CHUNK, ListView, Row
-from hashmatch.types import Revision
-from hashmatch.v1.store_pb2 import ChangeRecord, EntryRecord, ListRecord, VersionRecord
+from hashmatch.errors import HashmatchError, Refused
+from hashmatch.store.entry_view import Edit, ListView, Row
+from hashmatch.store.env import Env, Txn
+from hashmatch.store.list_step import CHUNK, ListStep
+from hashmatch.store.list_tables import BASE_PREFIX, CODE, KEY_AT, TABLES, VERSION, root_digest
+from hashmatch.store.list_view import damaged
+from hashmatch.v1.store_pb2 import EntryRecord, VersionRecord
 
-__all__ = ["ListStep", "ListStore", "ListView", "Row"]
+__all__ = ["Edit", "ListStep", "ListStore", "ListView", "Row"]
 
-
-class ListStep(ListView):
-    """One write transaction: what is put here and the change that says so become visible together, or not at all."""
-
-    def _put(self, table: str, key: bytes, payload: bytes) -> None:
-        self._txn.put(key, codec.seal(key, payload), db=self._env.table(table))
-
-    def new_list_number(self) -> int:
-        """A number that no list has had."""
-        return self._totals.lists + 1
-
-    def put_id_key_digest(self, digest: bytes) -> None:
-        self._put("totals", ID_KEY_KEY, digest)
-
-    def put_version(self, list_number: int, version: VersionRecord) -> None:
-        self._put("versions", VERSION.pack(list_number, version.version), version.SerializeToString())
-
-    def put_base(self, list_number: int, base: int, rows: Mapping[str, Iterable[Row]]) -> bytes:
-        """Writes the rows of a new base, canary included, and returns their root digest.
-
-        Rows of each hash type come in strictly ascending order of value, since writing at random is ten times slower.
-        """
-        for hash_type in sorted(rows.keys() - self._codes.keys()):
-            self._add_type(hash_type)
-        digest = root_digest()
-        for hash_type in sorted(rows, key=self._codes.__getitem__):
-            self._put_rows(entry_prefix(list_number, base, self._codes[hash_type]), rows[hash_type], digest)
-        return digest.digest()
-
-    def _add_type(self, hash_type: str) -> None:
-        self._totals = self._totals._replace(types=self._totals.types + 1)
-        self._codes[hash_type] = self._totals.types
-        self._put("types", hash_type.encode(), CODE.pack(self._totals.types))
-
-    def _put_rows(self, prefix: bytes, rows: Iterable[Row], digest: hashlib.blake2b) -> None:
-        with self._txn.cursor(self._env.table("entries")) as cursor:
-            # At the end of the table pages are filled whole; in its middle they are split in halves.
-            at_end = not cursor.last() or bytes(cursor.key()) < prefix
-            rows = iter(rows)
-            while chunk := list(islice(rows, CHUNK)):
-                sealed = []
-                for value, payload in chunk:
-                    key = prefix + value
-                    sealed.append((key, codec.seal(key, payload)))
-                _, written = cursor.putmulti(sealed, overwrite=False, append=at_end)
-                if written != len(sealed):
-                    raise Refused("rows of a base must be new and in ascending order")
-                digest.update(b"".join(part for row in sealed for part in row))
-
-    def finish(self, record: ListRecord, change: ChangeRecord) -> Revision:
-        """Stores the list as it is now with the change that led there, and returns the new revision: a step's end."""
-        revision = Revision(self.revision + 1)
-        record.revision = revision
-        if change.HasField("created"):
-            change.created.revision = revision
-            self._totals = self._totals._replace(lists=self._totals.lists + 1)
-            self._put("numbers", NUMBER.pack(record.list_number), record.name.encode())
-        change.revision = revision
-        self._put("lists", record.name.encode(), record.SerializeToString())
-        self._put("changes", REVISION.pack(revision), change.SerializeToString())
-        self._totals = self._totals._replace(revision=revision)
-        self._put("totals", TOTALS_KEY, self._totals.pack())
-        self.__dict__.pop("_lists", None)  # what was read before is no longer so
-        return revision
+FORMAT = 2  # 1 kept single edits inside their versions
+STEP_ROWS = 100_000  # of a draft in one transaction: a quarter of a second, which other writers wait for
+PAGE_ROWS = 200_000  # of a base read in one transaction: a quarter of a second, so that pages are freed meanwhile
+LOCK_SECONDS = 600.0  # that an import waits for another to be written
 
 
 class ListStore:
@@ -106,11 +41,11 @@ class ListStore:
         """Opens STATE/lists, making it where it is missing.
 
         Raises:
-            BadConfig: the directory cannot be used.
+            BadConfig: the directory cannot be used, or is of another format.
             Corrupt: what is there is damaged.
         """
         self.state = state
-        self.env = Env(state / "lists", TABLES, readonly=readonly)
+        self.env = Env(state / "lists", TABLES, readonly=readonly, format=FORMAT)
 
     def close(self) -> None:
         self.env.close()
@@ -138,7 +73,135 @@ class ListStore:
             step.lists()  # nothing is built upon what is damaged
             yield step
 
-    def entry(self, list_number: int, base: int, hash_type: str, value: bytes) -> EntryRecord | None:
-        """As `ListView.entry`; a base never changes, so any moment answers."""
+    def entry(self, list_number: int, version: VersionRecord, hash_type: str, key: bytes) -> EntryRecord | None:
+        """As `ListView.entry`; a version never changes, so any moment answers."""
         with self.view() as view:
-            return view.entry(list_number, base, hash_type, value)
+            return view.entry(list_number, version, hash_type, key)
+
+    def rows(self, list_number: int, version: VersionRecord, hash_type: str) -> Iterator[Row]:
+        """As `ListView.rows`, in short transactions."""
+        after: bytes | None = None
+        while True:
+            with self.view() as view:
+                page = list(islice(view.rows(list_number, version, hash_type, after), PAGE_ROWS))
+            yield from page
+            if len(page) < PAGE_ROWS:
+                return
+            after = page[-1][0]
+
+    def base_keys(self, list_number: int, version: VersionRecord) -> Iterator[tuple[str, list[bytes]]]:
+        """The keys of a version's base, canaries included, by hash type and in order, some thousands at a time.
+
+        Under a second per million. When the last one was given, every byte of every row was verified.
+
+        Raises:
+            Corrupt: at the end: a row, the root digest or a count is not what was written.
+        """
+        with self.view() as view:
+            names = {view._codes[name]: name for name in view.hash_types()}
+            canaries = next(r for r in view.lists() if r.list_number == list_number).canary_fingerprints
+            base = view.base_version(list_number, version)
+        counts: dict[str, int] = {}
+        digest = root_digest()
+        prefix = VERSION.pack(list_number, version.base)
+        start: bytes | None = prefix
+        while start is not None:
+            with self.env.read() as txn:
+                start = yield from _keys(txn, self.env, start, prefix, digest, names, counts)
+        if digest.digest() != base.root_digest:
+            raise damaged("the entries of a hash list do not have its root digest")
+        listed = {hash_type: number - (hash_type in canaries) for hash_type, number in counts.items()}
+        if {hash_type: number for hash_type, number in listed.items() if number} != dict(base.entries):
+            raise damaged("the entries of a hash list do not add up")
+
+    # ── drafts ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def writing_a_base(self) -> Iterator[None]:
+        """The right to write a draft, which one import has at a time. What broken-off ones left is deleted first.
+
+        Raises:
+            Refused: another import has had it for LOCK_SECONDS.
+        """
+        with open(self.env.path / "import.lock", "wb") as lock:
+            give_up = time.monotonic() + LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > give_up:
+                        raise Refused("another import is being written; try again when it is done") from None
+                    time.sleep(0.05)
+            with self.view() as view:
+                left = view.drafts()
+            for draft in left:
+                self.discard(draft.list_number, draft.base)
+            yield
+
+    def write_base(
+        self, list_number: int, rows: Mapping[str, Iterable[Row]], told: Callable[[int], None] = lambda _: None
+    ) -> tuple[int, bytes]:
+        """Writes the rows of a new base, canaries included, as a draft; its number and root digest.
+
+        Rows of each hash type come in strictly ascending order of key, since writing at random is ten times slower.
+        `told` is told how many more were written.
+
+        Raises:
+            StoreFull, StoreFailed: the disk refused; nothing of it stays but what the next import deletes.
+        """
+        with self.step() as step:
+            codes = {hash_type: step.code_of(hash_type) for hash_type in sorted(rows)}
+            base = step.open_draft(list_number)
+        digest = root_digest()
+        try:
+            for hash_type in sorted(rows, key=codes.__getitem__):
+                of_type = iter(rows[hash_type])
+                while some := list(islice(of_type, STEP_ROWS)):
+                    with self.step() as step:
+                        told(step.put_rows(list_number, base, hash_type, some, digest))
+        except BaseException:
+            with contextlib.suppress(HashmatchError):  # the next import will
+                self.discard(list_number, base)
+            raise
+        return base, digest.digest()
+
+    def discard(self, list_number: int, base: int) -> None:
+        """Deletes a draft and its rows."""
+        more = True
+        while more:
+            with self.step() as step:
+                more = step.delete_rows(list_number, base, STEP_ROWS // 4)
+                if not more:
+                    step.close_draft(list_number, base)
+
+
+def _keys(
+    txn: Txn,
+    env: Env,
+    start: bytes,
+    prefix: bytes,
+    digest: hashlib.blake2b,
+    names: Mapping[int, str],
+    counts: dict[str, int],
+) -> Generator[tuple[str, list[bytes]], None, bytes | None]:
+    """One page of `base_keys`; returns where the next begins, None after the last."""
+    with txn.cursor(env.table("entries")) as cursor:
+        if not cursor.set_range(start):
+            return None
+        rows = islice(cursor.iternext(), PAGE_ROWS)
+        key = b""
+        while some := list(islice(rows, CHUNK)):
+            within = some if some[-1][0].startswith(prefix) else [row for row in some if row[0].startswith(prefix)]
+            digest.update(b"".join(chain.from_iterable(within)))
+            for code, of_code in groupby((key for key, _ in within), key=lambda key: key[BASE_PREFIX:KEY_AT]):
+                name = names.get(CODE.unpack(code)[0])
+                if name is None:
+                    raise damaged("a hash type is missing")
+                keys = [key[KEY_AT:] for key in of_code]
+                counts[name] = counts.get(name, 0) + len(keys)
+                yield name, keys
+            if len(within) < len(some):
+                return None
+            key = some[-1][0]
+    return key + b"\0" if key else None

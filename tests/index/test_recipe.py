@@ -8,7 +8,7 @@ import pytest
 
 from hashmatch.errors import BadConfig
 from hashmatch.hashing.registry import REGISTRY
-from hashmatch.index.recipe import load_recipes, parse_recipe
+from hashmatch.index.recipe import load_recipes, opaque, parse_recipe
 
 GOOD = """
 hash_type = "pdq"
@@ -25,12 +25,23 @@ max_ones = 176
 
 def test_there_is_a_recipe_for_all_that_is_computed() -> None:
     recipes = load_recipes()
-    assert recipes.keys() == REGISTRY.keys()
-    for name, recipe in recipes.items():
-        assert recipe.value_bytes == REGISTRY[name].value_bytes
-        assert (recipe.distance == "equal") == REGISTRY[name].exact
-        assert (recipe.min_quality or 0) == REGISTRY[name].min_quality
-    assert {name for name, recipe in recipes.items() if recipe.enabled} == {"pdq", "md5", "sha1", "sha256"}
+    assert recipes.keys() >= REGISTRY.keys()
+    for name, hash_type in REGISTRY.items():
+        recipe = recipes[name]
+        assert recipe.value_bytes == hash_type.value_bytes
+        assert (recipe.distance == "equal") == hash_type.exact
+        assert (recipe.min_quality or 0) == hash_type.min_quality
+    assert {name for name in REGISTRY if recipes[name].enabled} == {"pdq", "md5", "sha1", "sha256"}
+
+
+def test_what_only_others_compute_is_looked_up_for_equality() -> None:
+    others = {name: recipe for name, recipe in load_recipes().items() if name not in REGISTRY}
+    assert {"photodna", "tmk", "vpdq", "netclean", "videntifier"} <= others.keys()
+    assert all(recipe.distance == "equal" and recipe.enabled for recipe in others.values())
+    assert others["photodna"].value_bytes == 144
+    assert others["tmk"].opaque
+    assert others["tmk"].key(b"x" * 1000) == others["tmk"].key(b"x" * 1000) != others["tmk"].key(b"x" * 999)
+    assert len(others["tmk"].key(b"x")) == others["tmk"].key_bytes == opaque("anything").key_bytes == 32
 
 
 def test_pdq_is_matched_as_meta_recommends() -> None:
@@ -56,7 +67,8 @@ def test_pdq_is_matched_as_meta_recommends() -> None:
         ('"hamming"', '"equal"', "x.toml: ceiling: want 0 where distance is equal"),
         ('"pdq"', '"../pdq"', "x.toml: hash_type"),
         ('"pdq"', "7", "x.toml: hash_type: want str"),
-        ("value_bytes = 32", "value_bytes = 0", "x.toml: value_bytes"),
+        ("value_bytes = 32", "value_bytes = 0", 'x.toml: distance: want "equal" where value_bytes is 0'),
+        ("value_bytes = 32", "value_bytes = 256", "x.toml: value_bytes: want 0..255"),
         ("min_quality = 50", "min_quality = 101", "x.toml: min_quality"),
         ("min_ones = 80", "min_ones = 177", "x.toml: min_ones"),
         ("max_ones = 176", "max_ones = 257", "x.toml: max_ones"),

@@ -143,9 +143,10 @@ def test_started_and_never_finished_is_started_again(tmp_path: Path) -> None:
     Env(tmp_path / "env", TABLES).close()
 
 
-def test_newer_format_is_refused_and_left_alone(opened: Env) -> None:
+@pytest.mark.parametrize("other", [-1, 1])
+def test_another_format_is_refused_and_left_alone(opened: Env, other: int) -> None:
     with opened.write() as txn:
-        record = FormatRecord(version=env.FORMAT + 1, written_by="hashmatch 9")
+        record = FormatRecord(version=env.FORMAT + other, written_by="hashmatch 9")
         txn.put(b"format", codec.seal(b"format", record.SerializeToString()), db=opened.table("meta"))
     with pytest.raises(BadConfig, match="hashmatch 9"):
         reopened(opened)
