@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 from hashmatch.errors import Malformed
 
 MAX_LINE_BYTES = 1 << 16  # ours: a row of many columns is a few hundred; a file without line ends must not fill memory
 _BOMS_OF_OTHERS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class Readable(Protocol):
+    """What lines are read from."""
+
+    def readline(self, size: int, /) -> bytes: ...
 
 
 class Lines:
@@ -18,7 +24,7 @@ class Lines:
     A line that is too long comes truncated to MAX_LINE_BYTES, and `overlong` is then its number.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file = file
         self.number = 0  # of the line last given, from 1
         self.bytes = 0  # read so far
@@ -42,6 +48,11 @@ class Lines:
                 self.overlong = self.number
                 self._skip_rest()
             yield line
+
+    def passed(self, lines: int, size: int) -> None:
+        """Counts lines that were read beside this."""
+        self.number += lines
+        self.bytes += size
 
     def _skip_rest(self) -> None:
         while rest := self._file.readline(MAX_LINE_BYTES):
