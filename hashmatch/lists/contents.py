@@ -1,17 +1,15 @@
-"""What a version holds, in order of value, and how two such sequences compare or merge. Canaries are left out."""
+"""What a version holds, in order of key, and how two such sequences compare or merge. Canaries are left out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from hashmatch.store.list_tables import CANARY
-from hashmatch.store.lists import ListView, Row
-from hashmatch.v1.lists_pb2 import Diff
-from hashmatch.v1.store_pb2 import EntryRecord, VersionRecord
+from hashmatch.store.lists import ListStore, ListView, Row
+from hashmatch.v1.store_pb2 import EntryRecord
 
 
 class Contents:
-    """One version of a list: its base's rows with the edits laid over them.
+    """One version of a list.
 
     It keeps no transaction: every call is given the view to read in, and any view answers alike.
     """
@@ -19,47 +17,25 @@ class Contents:
     def __init__(self, view: ListView, list_number: int, version: int) -> None:
         self.list_number = list_number
         self.version = view.version(list_number, version)
-        self.base: VersionRecord = view.version(list_number, self.version.base)
-        edits = view.edits(list_number, version)
-        self.edits = len(edits)
-        # Rows of an import leave it to their version to say who added them and when.
-        self._attribution = EntryRecord(
-            added_by=self.base.created_by, added_at=self.base.created_at
-        ).SerializeToString()
-        self._edited: dict[str, dict[bytes, EntryRecord | None]] = {}
-        for edit in edits:
-            self._edited.setdefault(edit.hash_type, {})[edit.value] = edit.entry if edit.HasField("entry") else None
+        base = view.base_version(list_number, self.version)
+        # Rows of a base leave it to the version it was written as to say who added them and when.
+        self._attribution = EntryRecord(added_by=base.created_by, added_at=base.created_at).SerializeToString()
 
     def hash_types(self) -> list[str]:
         """The hash types that have entries."""
         return sorted(self.version.entries)
 
     def rows(self, view: ListView, hash_type: str, after: bytes | None = None) -> Iterator[Row]:
-        """Values and serialised entries in ascending order; from the first value above `after` where given."""
-        base = view.scan(self.list_number, self.version.base, hash_type, after)
-        edited = self._edited.get(hash_type)
-        if not edited:
-            return (row for row in base if row[1] != CANARY)
-        laid_over = sorted(value for value in edited if after is None or value > after)
-        return self._overlaid(base, ((value, b"") for value in laid_over), edited)
+        """Keys and serialised entries in ascending order; from the first key above `after` where given."""
+        return view.rows(self.list_number, self.version, hash_type, after)
 
-    @staticmethod
-    def _overlaid(
-        base: Iterator[Row], laid_over: Iterator[Row], edited: dict[bytes, EntryRecord | None]
-    ) -> Iterator[Row]:
-        for value, below, above in aligned(base, laid_over):
-            if above is not None:
-                entry = edited[value]
-                if entry is not None:
-                    yield value, entry.SerializeToString()
-            elif below is not None and below != CANARY:
-                yield value, below
+    def all_rows(self, store: ListStore, hash_type: str) -> Iterator[Row]:
+        """As `rows`, in short transactions."""
+        return store.rows(self.list_number, self.version, hash_type)
 
-    def entry(self, view: ListView, hash_type: str, value: bytes) -> EntryRecord | None:
-        """The entry under exactly this value, where it is listed."""
-        if value in self._edited.get(hash_type, {}):
-            return self._edited[hash_type][value]
-        entry = view.entry(self.list_number, self.version.base, hash_type, value)
+    def entry(self, view: ListView, hash_type: str, key: bytes) -> EntryRecord | None:
+        """The entry under exactly this key, where it is listed."""
+        entry = view.entry(self.list_number, self.version, hash_type, key)
         return None if entry is None or entry.canary else entry
 
     def attributed(self, payload: bytes) -> bytes:
@@ -69,7 +45,7 @@ class Contents:
 
 
 def aligned(old: Iterable[Row], new: Iterable[Row]) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
-    """Every value of two ascending sequences with its payload in each, None where it is not in that one."""
+    """Every key of two ascending sequences with its payload in each, None where it is not in that one."""
     older, newer = iter(old), iter(new)
     a, b = next(older, None), next(newer, None)
     while a is not None and b is not None:
@@ -90,44 +66,60 @@ def aligned(old: Iterable[Row], new: Iterable[Row]) -> Iterator[tuple[bytes, byt
         b = next(newer, None)
 
 
-def diff(old: Iterable[Row], new: Iterable[Row]) -> Diff:
-    """What `new` has against `old`. Where an entry came from, and when, is no change of it."""
-    added = removed = changed = unchanged = 0
-    for _, before, after in aligned(old, new):
-        if before is None:
-            added += 1
-        elif after is None:
-            removed += 1
-        elif before == after or _says(before) == _says(after):
-            unchanged += 1
-        else:
-            changed += 1
-    return Diff(added=added, removed=removed, changed=changed, unchanged=unchanged)
+Said = tuple[str, str, str, str, int, int]
 
 
-def _says(payload: bytes) -> tuple[str, str]:
+def says(payload: bytes) -> Said:
+    """What an entry says about its media. Where it came from, when, and on which line, is no part of that."""
     entry = EntryRecord.FromString(payload)
-    return entry.label, entry.source_id
+    return (
+        entry.label, entry.source_id, entry.source, entry.notes, entry.first_seen.seconds, entry.expires_at.seconds,
+    )  # fmt: skip
+
+
+SILENT: Said = ("", "", "", "", 0, 0)
+
+
+def _same(before: bytes, given: bytes) -> bool:
+    # Most rows of a list that comes again differ in their line alone, and those need no parsing.
+    return before == given or (before[:1] == given[:1] == LINED and before[LINE_BYTES:] == given[LINE_BYTES:])
+
+
+def lined(line: int) -> bytes:
+    """The beginning of a serialised entry that came from a file: its line, always in LINE_BYTES bytes."""
+    # A varint may be longer than it must, and every parser of protobuf reads it (encoding.md, "Base 128 Varints").
+    return LINED + bytes(
+        (line & 127 | 128, line >> 7 & 127 | 128, line >> 14 & 127 | 128, line >> 21 & 127 | 128, line >> 28)
+    )
+
+
+LINED = bytes((EntryRecord.LINE_FIELD_NUMBER << 3,))  # the tag of `line`, a varint
+LINE_BYTES = 6
+MAX_LINE = (1 << 35) - 1
+
+
+def after_merge(before: bytes, given: bytes) -> bytes | None:
+    """What a merge makes of an entry that is listed already; None where it stays.
+
+    A file of bare fingerprints must not wipe the labels of those that are listed, so only what it says replaces.
+    """
+    return None if _same(before, given) or says(given) in (SILENT, says(before)) else given
+
+
+def after_replacement(before: bytes, given: bytes) -> bytes | None:
+    """What a file that replaces the list makes of an entry that is listed already; None where it stays."""
+    return None if _same(before, given) or says(before) == says(given) else given
 
 
 def merged(
     old: Iterable[Row], new: Iterable[Row], kept: Callable[[bytes], bytes] = lambda payload: payload
 ) -> Iterator[Row]:
-    """The rows of `old` and of `new`; what stays of the old goes through `kept`.
-
-    Where both have a value the old entry stays, unless the new one says something else about it: a file of bare
-    fingerprints must not wipe the labels of those that are listed already.
-    """
-    for value, before, after in aligned(old, new):
+    """The rows of `old` and of `new`, as `after_merge` has them; what stays of the old goes through `kept`."""
+    for key, before, given in aligned(old, new):
         if before is None:
-            yield value, after or b""
-        elif after is None or before == after or _says(after) in (("", ""), _says(before)):
-            yield value, kept(before)
+            yield key, given or b""
+        elif given is None:
+            yield key, kept(before)
         else:
-            yield value, after
-
-
-def with_canary(rows: Iterable[Row], canary: bytes) -> Iterator[Row]:
-    """`rows` and the canary's, in order of value."""
-    for value, payload, is_canary in aligned(rows, [(canary, CANARY)]):
-        yield value, is_canary or payload or b""
+            changed = after_merge(before, given)
+            yield key, kept(before) if changed is None else changed

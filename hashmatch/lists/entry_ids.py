@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import secrets
 from pathlib import Path
 
-from hashmatch.errors import BadConfig, Corrupt, Malformed
-from hashmatch.store.env import sync_directory
+from hashmatch.errors import Malformed
+from hashmatch.store import keys
 from hashmatch.types import Fingerprint
 
-KEY_BYTES = 32
 ID_BYTES = 10  # 80 bits: two of 100 M entries share an id with a chance of 4 in 10^9
 ID_CHARS = 16  # as base32
 
@@ -31,17 +28,7 @@ class EntryIds:
             BadConfig: it cannot be read or made.
             Corrupt: it is not a key, or it is lost.
         """
-        path = state / "keys" / "entry-id.key"
-        try:
-            if not path.exists():
-                if not create:
-                    raise Corrupt(f"{path} is lost; restore it from a backup")
-                _create(path)
-            self._key = path.read_bytes()
-        except OSError as e:
-            raise BadConfig(f"cannot use {path}: {e.strerror}") from e
-        if len(self._key) != KEY_BYTES:
-            raise Corrupt(f"{path}: {len(self._key)} bytes, want {KEY_BYTES}; restore it from a backup")
+        self._key = keys.kept(state, "entry-id", create=create)
 
     def __call__(self, list_name: str, fingerprint: Fingerprint) -> str:
         """The id of a fingerprint in a list: 16 characters of base32 in lower case."""
@@ -71,22 +58,3 @@ class EntryIds:
     def key_digest(self) -> bytes:
         """What the store remembers of the key that its ids were made with: tells keys apart, gives none away."""
         return hashlib.blake2b(b"hashmatch entry-id key", digest_size=16, key=self._key).digest()
-
-
-def _create(path: Path) -> None:
-    """Makes the key once, however many processes try: the first to link its file wins, and all read that one."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
-    finally:
-        draft.unlink()
-    sync_directory(path.parent)

@@ -32,17 +32,17 @@ def packed(text: str | bytes, recipe: Recipe) -> bytes:
         value = unhexlify(text)
     except ValueError as e:
         raise Malformed(f"{recipe.hash_type}: {_complaint(text, recipe)}") from e
-    if len(value) != recipe.value_bytes:
+    if len(value) != recipe.value_bytes and not (recipe.opaque and value):
         raise Malformed(f"{recipe.hash_type}: {_complaint(text, recipe)}")
     return value
 
 
 def _complaint(text: str | bytes, recipe: Recipe) -> str:
     digits = text.decode("latin-1") if isinstance(text, bytes) else text
-    want = f"want {2 * recipe.value_bytes} hexadecimal digits"
+    want = f"want {2 * recipe.value_bytes or 'an even number of'} hexadecimal digits"
     if all(c in "0123456789abcdefABCDEF" for c in digits):
         return f"{len(digits)} digits, {want}"
-    if len(digits.rstrip("=")) == -(-8 * recipe.value_bytes // 6) and _is_base64(digits):
+    if not recipe.opaque and len(digits.rstrip("=")) == -(-8 * recipe.value_bytes // 6) and _is_base64(digits):
         return f"looks like base64, {want}"
     return f"not hexadecimal, {want}"
 
@@ -61,6 +61,10 @@ def accept(value: bytes, recipe: Recipe, *, field: str = "") -> None:
     if not recipe.enabled:
         raise Malformed(f"{name}: switched off in its recipe", field=field)
     ones = int.from_bytes(value, "big").bit_count()
+    if recipe.opaque:
+        if ones in (0, 8 * len(value)):
+            raise Malformed(f"{name}: every bit is the same: a placeholder, not a fingerprint", field=field)
+        return
     if recipe.min_ones <= ones <= recipe.max_ones and value != EMPTY_FILE.get(name):
         return
     if ones in (0, bits):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
+from hashmatch import clock, convert
+from hashmatch.lists import terms
 from hashmatch.lists.contents import Contents
 from hashmatch.lists.entry_ids import EntryIds
 from hashmatch.store.lists import ListView
@@ -20,6 +22,7 @@ def hash_list(view: ListView, record: ListRecord, limit: int = MAX_VERSIONS_TOLD
     versions = list(islice(view.versions(record), limit))
     if record.active_version and all(v.version != record.active_version for v in versions):
         versions.append(view.version(record.list_number, record.active_version))
+    refreshed_at = convert.moment(record.refreshed_at) if record.HasField("refreshed_at") else None
     return lists_pb2.HashList(
         name=record.name,
         operator=record.operator,
@@ -29,6 +32,8 @@ def hash_list(view: ListView, record: ListRecord, limit: int = MAX_VERSIONS_TOLD
         active_version=record.active_version,
         versions=[list_version(record, version) for version in reversed(versions)],
         created_at=record.created_at,
+        refreshed_at=convert.timestamp(refreshed_at) if refreshed_at else None,
+        stale=terms.stale(record.policy.refresh_seconds, refreshed_at, clock.now()),
     )
 
 
@@ -48,21 +53,29 @@ def list_version(record: ListRecord, version: VersionRecord) -> lists_pb2.ListVe
         created_by=version.created_by,
         origin=version.origin,
         reason=version.reason,
+        refusal=version.report.refusal,
+        activated_by=version.activated_by,
+        edits=version.edits,
     )
 
 
 def entry(
-    ids: EntryIds, record: ListRecord, contents: Contents, fingerprint: Fingerprint, payload: bytes
+    ids: EntryIds, record: ListRecord, contents: Contents, hash_type: str, key: bytes, payload: bytes
 ) -> lists_pb2.Entry:
     """One serialised entry with its id, its fingerprint and where it came from."""
     known = EntryRecord.FromString(contents.attributed(payload))
     return lists_pb2.Entry(
-        entry_id=ids(record.name, fingerprint),
-        fingerprint=common_pb2.Fingerprint(hash_type=fingerprint.hash_type, value=fingerprint.value),
+        entry_id=ids(record.name, Fingerprint(hash_type, key)),
+        fingerprint=common_pb2.Fingerprint(hash_type=hash_type, value=known.value or key),
         label=known.label,
         source_id=known.source_id,
         added_by=known.added_by,
         reason=known.reason,
         added_at=known.added_at,
         line=known.line,
+        source=known.source,
+        first_seen=known.first_seen if known.HasField("first_seen") else None,
+        last_seen=known.last_seen if known.HasField("last_seen") else None,
+        expires_at=known.expires_at if known.HasField("expires_at") else None,
+        notes=known.notes,
     )

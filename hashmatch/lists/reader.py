@@ -5,39 +5,18 @@ Answers are the messages of lists.proto. Canaries are never in them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator
 
-from hashmatch.errors import Corrupt, Malformed, Refused
-from hashmatch.index.recipe import Recipe
+from hashmatch.errors import NotFound, Refused
 from hashmatch.lists import messages, staging, versions
 from hashmatch.lists.contents import Contents
-from hashmatch.lists.entry_ids import EntryIds
-from hashmatch.store.lists import ListStore
-from hashmatch.types import Fingerprint
+from hashmatch.lists.entry_reader import EntryReader
 from hashmatch.v1 import lists_pb2
 from hashmatch.v1.store_pb2 import ListRecord
 
-PAGE_ENTRIES = 4096  # of an export in one read transaction, so that a slow reader holds none open
 
-
-class ListReader:
+class ListReader(EntryReader):
     """Reads the lists of one store. For any thread."""
-
-    def __init__(self, store: ListStore, recipes: Mapping[str, Recipe]) -> None:
-        """Takes the store's entry-id key, making it where there are no lists yet.
-
-        Raises:
-            Corrupt: the key is not the one that this store's entry ids were made with.
-            BadConfig: the key cannot be read or made.
-        """
-        self._store = store
-        self._recipes = recipes
-        with store.view() as view:
-            made_with = view.id_key_digest()
-        self.entry_ids = EntryIds(store.state, create=made_with is None)
-        if made_with not in (None, self.entry_ids.key_digest()):
-            raise Corrupt(f"{store.state}/keys/entry-id.key is not this state's; restore it from a backup")
 
     def get(self, name: str) -> lists_pb2.HashList:
         """A list with its versions.
@@ -66,25 +45,32 @@ class ListReader:
             old = from_version or record.active_version
             new = to_version or versions.newest_staged(view, record).version
             before = Contents(view, record.list_number, old) if old else None
-            found = staging.compare(view, before, Contents(view, record.list_number, new))
-            return lists_pb2.DiffListResponse(from_version=old, to_version=new, diff=found)
+            after = Contents(view, record.list_number, new)
+        found = staging.compare(self._store, before, after)
+        return lists_pb2.DiffListResponse(from_version=old, to_version=new, diff=found)
 
-    def look_up(self, fingerprint: Fingerprint) -> lists_pb2.LookUpEntryResponse:
-        """The active entries under exactly this fingerprint.
+    def staged(self, name: str) -> int:
+        """The number of the newest staged version.
 
         Raises:
-            Malformed: names the field.
+            NotFound: no such list.
+            Refused: nothing is staged.
         """
-        self._recipe_of(fingerprint)
         with self._store.view() as view:
-            answer = lists_pb2.LookUpEntryResponse(revision=view.revision)
-            for record in view.lists():
-                contents = versions.active_contents(view, record)
-                found = contents and contents.entry(view, fingerprint.hash_type, fingerprint.value)
-                if contents and found:
-                    entry = messages.entry(self.entry_ids, record, contents, fingerprint, found.SerializeToString())
-                    answer.entries.append(lists_pb2.ListedEntry(list=record.name, entry=entry))
-            return answer
+            return versions.newest_staged(view, view.list(name)).version
+
+    def report(self, name: str, version: int = 0) -> lists_pb2.ImportListResponse:
+        """What an import found, as it was told when it was staged. 0: the newest import.
+
+        Raises:
+            NotFound: no such list or version, or that version was not an import.
+        """
+        with self._store.view() as view:
+            record = view.list(name)
+            for one in [view.version(record.list_number, version)] if version else view.versions(record):
+                if one.HasField("report"):
+                    return one.report
+        raise NotFound(f"version {version} of '{name}' is no import" if version else f"'{name}' has no import")
 
     def export(self, name: str, version: int = 0) -> Iterator[lists_pb2.Entry]:
         """The entries of a version (0: the active one), by hash type and value.
@@ -98,33 +84,9 @@ class ListReader:
             if not (version or record.active_version):
                 raise Refused(f"no version of '{name}' is active; name one")
             contents = Contents(view, record.list_number, version or record.active_version)
-        return self._pages(record, contents)
+        return self._entries(record, contents)
 
-    def _pages(self, record: ListRecord, contents: Contents) -> Iterator[lists_pb2.Entry]:
+    def _entries(self, record: ListRecord, contents: Contents) -> Iterator[lists_pb2.Entry]:
         for hash_type in contents.hash_types():
-            after: bytes | None = None
-            while True:
-                with self._store.view() as view:
-                    page = list(islice(contents.rows(view, hash_type, after), PAGE_ENTRIES))
-                for value, payload in page:
-                    yield messages.entry(self.entry_ids, record, contents, Fingerprint(hash_type, value), payload)
-                if len(page) < PAGE_ENTRIES:
-                    break
-                after = page[-1][0]
-
-    def _recipe_of(self, fingerprint: Fingerprint) -> Recipe:
-        """The recipe of a fingerprint that is of a known hash type and its length.
-
-        Raises:
-            Malformed: it is not; names the field.
-        """
-        recipe = self._recipes.get(fingerprint.hash_type)
-        if recipe is None:
-            known = ", ".join(sorted(self._recipes))
-            raise Malformed(f"unknown hash type; known: {known}", field="fingerprint.hash_type")
-        if len(fingerprint.value) != recipe.value_bytes:
-            raise Malformed(
-                f"{recipe.hash_type}: {len(fingerprint.value)} bytes, want {recipe.value_bytes}",
-                field="fingerprint.value",
-            )
-        return recipe
+            for key, payload in contents.all_rows(self._store, hash_type):
+                yield messages.entry(self.entry_ids, record, contents, hash_type, key, payload)

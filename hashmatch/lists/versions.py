@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from hashmatch import clock, convert
 from hashmatch.errors import Refused
-from hashmatch.lists.contents import Contents, with_canary
-from hashmatch.store.lists import ListStep, ListView, Row
-from hashmatch.v1.store_pb2 import Activated, ChangeRecord, EditRecord, ListRecord, VersionRecord
+from hashmatch.lists.contents import Contents, aligned
+from hashmatch.store.list_tables import CANARY
+from hashmatch.store.lists import Edit, ListStep, ListView, Row
+from hashmatch.v1.lists_pb2 import ImportListResponse
+from hashmatch.v1.store_pb2 import (
+    Activated,
+    ChangeRecord,
+    Edited,
+    EntryRecord,
+    ListRecord,
+    TombstoneRecord,
+    VersionRecord,
+)
 
 
 def active_contents(view: ListView, record: ListRecord) -> Contents | None:
@@ -32,44 +42,110 @@ def newest_staged(view: ListView, record: ListRecord) -> VersionRecord:
     )
 
 
-def put_base(step: ListStep, record: ListRecord, version: VersionRecord, rows: Mapping[str, Iterable[Row]]) -> None:
-    """Writes a new version that is its own base: these rows and the list's canary."""
-    canary = dict(record.canary_fingerprints)
-    with_canaries = {t: with_canary(rows.get(t, ()), value) for t, value in canary.items()}
-    version.root_digest = step.put_base(record.list_number, version.base, {**rows, **with_canaries})
-    _put_newest(step, record, version)
+def with_canaries(record: ListRecord, rows: Mapping[str, Iterable[Row]]) -> dict[str, Iterable[Row]]:
+    """The rows of a base: a version's, and the list's canary among them in order of key."""
+    canaries = {
+        hash_type: _among(rows.get(hash_type, ()), key) for hash_type, key in record.canary_fingerprints.items()
+    }
+    return {**rows, **canaries}
 
 
-def put_edit(
-    step: ListStep, record: ListRecord, contents: Contents, edit: EditRecord, *, by: str, reason: str
-) -> VersionRecord:
-    """Writes a new version that is one edit on `contents`, which is active, and makes it active."""
-    parent, adds = contents.version, edit.HasField("entry")
-    entries = dict(parent.entries)
-    entries[edit.hash_type] = entries.get(edit.hash_type, 0) + (1 if adds else -1)
+def _among(rows: Iterable[Row], canary: bytes) -> Iterator[Row]:
+    for key, payload, is_canary in aligned(rows, [(canary, CANARY)]):
+        yield key, is_canary or payload or b""
+
+
+def attributed(version: VersionRecord, edit: Edit) -> Edit:
+    """An edit of an import, whose entry says itself who added it and when."""
+    if edit.payload is None or EntryRecord.FromString(edit.payload).added_by:
+        return edit
+    by = EntryRecord(added_by=version.created_by, added_at=version.created_at)
+    return edit._replace(payload=edit.payload + by.SerializeToString())
+
+
+def stage(
+    step: ListStep, record: ListRecord, version: VersionRecord, answer: ImportListResponse, *, activate: bool
+) -> None:
+    """Ends the step of an import: its version is there, with its report, and active where `activate` says so."""
+    answer.version, answer.activated = version.version, activate
+    version.report.CopyFrom(answer)
+    put(step, record, version)
+    said = change(record, version.created_by, "")
+    if activate:
+        said.activated.CopyFrom(make_active(step, record, version, version.created_by))
+    else:
+        said.staged.version = version.version
+    answer.revision = step.finish(record, said)
+
+
+def put_first(step: ListStep, record: ListRecord, base: int, root_digest: bytes, edit: Edit, entry: EntryRecord) -> int:
+    """Ends the step of a list's first entry, whose base is written: a version that is active at once, unless the list
+    wants a second person for that; its number."""
     version = VersionRecord(
         version=record.last_version + 1,
-        base=parent.base,
-        parent=parent.version,
-        edit=edit,
-        entries={hash_type: count for hash_type, count in entries.items() if count},
-        root_digest=parent.root_digest,
-        created_at=convert.timestamp(clock.now()),
-        created_by=by,
-        origin="add" if adds else "remove",
-        reason=reason,
+        base=base,
+        entries={edit.hash_type: 1},
+        root_digest=root_digest,
+        created_at=entry.added_at,
+        created_by=entry.added_by,
+        origin="add",
+        reason=entry.reason,
     )
-    _put_newest(step, record, version)
-    activate(step, record, version)
-    return version
+    put(step, record, version)
+    said = change(record, entry.added_by, entry.reason)
+    if record.policy.two_person:
+        said.staged.version = version.version
+    else:
+        said.activated.CopyFrom(make_active(step, record, version, entry.added_by))
+    step.finish(record, said)
+    return version.version
 
 
-def _put_newest(step: ListStep, record: ListRecord, version: VersionRecord) -> None:
+def put(step: ListStep, record: ListRecord, version: VersionRecord) -> None:
+    """Writes a new version, the list's last."""
     step.put_version(record.list_number, version)
     record.last_version = version.version
 
 
-def activate(step: ListStep, record: ListRecord, version: VersionRecord) -> Activated:
+def put_edit(
+    step: ListStep, record: ListRecord, contents: Contents, edit: Edit, *, entry_id: str, by: str, reason: str
+) -> VersionRecord:
+    """Ends the step of one edit on `contents`, which is active: a version that is active at once, unless the list wants
+    a second person for that."""
+    parent, adds = contents.version, edit.payload is not None
+    entries = dict(parent.entries)
+    entries[edit.hash_type] = entries.get(edit.hash_type, 0) + (1 if adds else -1)
+    version = VersionRecord(
+        version=record.last_version + 1,
+        entries={hash_type: count for hash_type, count in entries.items() if count},
+        created_at=convert.timestamp(clock.now()),
+        created_by=by,
+        origin="add" if adds else "remove",
+        reason=reason,
+        merge=True,
+        merged_onto=parent.version,
+    )
+    step.put_edits(record.list_number, version, parent, [edit])
+    put(step, record, version)
+    said = change(record, by, reason)
+    if record.policy.two_person:
+        said.staged.version = version.version
+    else:
+        make_active(step, record, version, by)
+        said.edited.CopyFrom(
+            Edited(
+                version=version.version,
+                previous=parent.version,
+                hash_type=edit.hash_type,
+                entry_id=entry_id,
+                removed=not adds,
+            )
+        )
+    step.finish(record, said)
+    return version
+
+
+def make_active(step: ListStep, record: ListRecord, version: VersionRecord, by: str) -> Activated:
     """Makes a version the active one; what it was before is remembered where this is the first time.
 
     Raises:
@@ -79,17 +155,34 @@ def activate(step: ListStep, record: ListRecord, version: VersionRecord) -> Acti
         raise Refused(f"version {version.version} of '{record.name}' is active already")
     swap = Activated(version=version.version, previous=record.active_version)
     if not version.HasField("first_activated_at"):
-        if version.merge and version.parent != record.active_version:
-            onto = f"version {version.parent}" if version.parent else "an empty list"
+        if version.merge and version.merged_onto != record.active_version:
+            onto = f"version {version.merged_onto}" if version.merged_onto else "an empty list"
             raise Refused(
                 f"version {version.version} was merged onto {onto}, and version {record.active_version} is active now: "
                 "what changed between them would be lost; import again"
             )
         version.first_activated_at.FromDatetime(clock.now())
         version.activated_after = record.active_version
+        version.activated_by = by
         step.put_version(record.list_number, version)
+        if version.HasField("report"):
+            record.refreshed_at.FromDatetime(clock.now())
+        elif version.parent:
+            _remember_by_hand(step, record, version)
     record.active_version = version.version
     return swap
+
+
+def _remember_by_hand(step: ListStep, record: ListRecord, version: VersionRecord) -> None:
+    """What was removed by hand stays out of later imports, until it is added by hand."""
+    for edit in step.edits(record.list_number, version):
+        if edit.payload is not None:
+            step.drop_tombstone(record.list_number, edit.hash_type, edit.key)
+            continue
+        tombstone = TombstoneRecord(
+            at=version.created_at, by=version.created_by, reason=version.reason, version=version.version
+        )
+        step.put_tombstone(record.list_number, edit.hash_type, edit.key, tombstone)
 
 
 def change(record: ListRecord, by: str, reason: str) -> ChangeRecord:

@@ -10,7 +10,7 @@ import pytest
 
 from hashmatch.errors import Conflict, Corrupt, Malformed, NotFound, Refused
 from hashmatch.examine import examine
-from hashmatch.lists import keeper as keeper_module
+from hashmatch.lists import staging
 from hashmatch.lists.canary import MIN_QUALITY, SIDE, draw
 from hashmatch.lists.keeper import ListKeeper
 from hashmatch.store.lists import ListStore
@@ -151,13 +151,12 @@ def test_the_canary_is_in_every_base_and_in_no_answer(
     assert sum(keeper.get("ours").versions[-1].entries.values()) == 52
     assert not canary & held().keys()
     with store.view() as view:
-        for base in (1, 3):
-            rows = view.verify_base(record.list_number, view.version(record.list_number, base))
+        versions = [view.version(record.list_number, number) for number in (1, 2, 3)]
+        for version in versions:
             for hash_type, value in record.canary_fingerprints.items():
-                assert value in [
-                    rows[hash_type][i : i + len(value)] for i in range(0, len(rows[hash_type]), len(value))
-                ]
-                assert view.entry(record.list_number, base, hash_type, value).canary
+                assert view.entry(record.list_number, version, hash_type, value).canary
+    keys = {(hash_type, key) for hash_type, some in store.base_keys(record.list_number, versions[0]) for key in some}
+    assert set(record.canary_fingerprints.items()) <= keys
     for one in canary:
         assert not keeper.look_up(one).entries
         with pytest.raises(NotFound):
@@ -462,14 +461,23 @@ def test_single_entries_that_are_refused(keeper: ListKeeper, ours: object, finge
         keeper.look_up(Fingerprint("pdq", b"x" * 1000))
 
 
-def test_too_many_single_edits(keeper: ListKeeper, ours: object, fingerprint, monkeypatch, stage, hex_file) -> None:
-    monkeypatch.setattr(keeper_module, "MAX_EDITS", 3)
-    for i in range(4):
+def test_edits_pile_up_to_a_new_base(
+    keeper: ListKeeper, store: ListStore, ours: object, fingerprint, stage, hex_file, monkeypatch
+) -> None:
+    monkeypatch.setattr(staging, "FEW_EDITS", 3)
+    stage(hex_file([fingerprint(i) for i in range(8)]), activate=True)
+    for i in range(100, 104):
         keeper.add("ours", fingerprint(i), reason="r", by="t")
-    with pytest.raises(Refused, match="3 single edits"):
-        keeper.remove("ours", fingerprint(0), reason="r", by="t")
-    stage(hex_file([fingerprint(9)]), merge=True, activate=True)
-    keeper.remove("ours", fingerprint(0), reason="r", by="t")
+
+    def bases() -> list[int]:
+        with store.view() as view:
+            return [version.base for version in view.versions(view.list("ours"))][::-1]
+
+    assert bases() == [1] * 5
+    stage(hex_file([fingerprint(9)]), merge=True, activate=True)  # one edit more would still have its room
+    assert bases() == [1] * 6
+    stage(hex_file([fingerprint(i) for i in range(200, 203)]), merge=True, activate=True)
+    assert bases() == [1] * 6 + [7]
 
 
 def test_look_up_sees_every_active_list(keeper: ListKeeper, fingerprint, stage, hex_file) -> None:
@@ -519,7 +527,7 @@ def test_another_key_is_found(store: ListStore, recipes, keeper: ListKeeper, our
 def test_exports_read_in_pages(
     keeper: ListKeeper, ours: object, stage, hex_file, fingerprint, monkeypatch, held
 ) -> None:
-    monkeypatch.setattr("hashmatch.lists.reader.PAGE_ENTRIES", 7)
+    monkeypatch.setattr("hashmatch.store.lists.PAGE_ROWS", 7)
     everything = {fingerprint(i, hash_type) for i in range(21) for hash_type in ("pdq", "md5")}
     stage(hex_file(everything), activate=True)
     for i in (3, 30):

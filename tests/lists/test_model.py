@@ -12,12 +12,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from hashmatch.app import list_state
+from hashmatch.builder import build
 from hashmatch.errors import Conflict, NotFound, Refused
+from hashmatch.index.live import LiveIndex
 from hashmatch.index.recipe import load_recipes
+from hashmatch.lists import staging
 from hashmatch.lists.keeper import ListKeeper
 from hashmatch.store.check import Report, check_rows
 from hashmatch.store.lists import ListStore
-from hashmatch.types import Fingerprint, Revision
+from hashmatch.types import Fingerprint, Hashed, Revision
 from hashmatch.v1 import lists_pb2
 
 NAMES = ("one", "two")
@@ -47,6 +51,7 @@ class Modelled:
     active: int = 0
     before: dict[int, int] = field(default_factory=dict)  # of every version that was ever active
     merged_onto: dict[int, int] = field(default_factory=dict)
+    removed: set[Fingerprint] = field(default_factory=set)  # by hand, and not added since
 
     def hold(self, held: Held) -> int:
         self.versions[len(self.versions) + 1] = held
@@ -68,16 +73,33 @@ class Histories(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.store = ListStore(Path(self.folder.name))
-        self.keeper = ListKeeper(self.store, load_recipes())
+        self.usual = staging.FEW_EDITS, staging.PILED_PERMILLE
+        staging.FEW_EDITS, staging.PILED_PERMILLE = 3, 500
+        self.open()
         self.model = {name: Modelled() for name in NAMES}
         for name in NAMES:
             self.keeper.create(name, by="t")
         self.revision = len(NAMES)
 
+    def open(self) -> None:
+        state = Path(self.folder.name)
+        self.store = ListStore(state)
+        self.recipes = load_recipes()
+        self.keeper = ListKeeper(self.store, self.recipes)
+        # Few edits go a long way here, and lists of more than four entries have snapshots.
+        self.live = LiveIndex(
+            self.store,
+            recipes=self.recipes,
+            snapshots=state / "snapshots",
+            state_of=lambda record, version: list_state(record, version, self.recipes),
+            name_entry=self.keeper.entry_ids,
+            small=4,
+        )
+
     def teardown(self) -> None:
         self.store.close()
         self.folder.cleanup()
+        staging.FEW_EDITS, staging.PILED_PERMILLE = self.usual
 
     @rule(name=st.sampled_from(NAMES), rows=rows, merge=st.booleans(), activate=st.booleans(), dry_run=st.booleans())
     def import_(
@@ -95,12 +117,16 @@ class Histories(RuleBasedStateMachine):
         for fingerprint, label in rows:
             new.setdefault(fingerprint, label)
         old = model.now()
+        out = model.removed - old.keys()
+        duplicates, held_back = len(rows) - len(new), len(new.keys() & out)
+        new = {f: label for f, label in new.items() if f not in out}
         held = new
         if merge:
             held = {**old, **{f: label or old.get(f, "") for f, label in new.items()}}
-        assert (answer.accepted, answer.duplicates) == (len(new), len(rows) - len(new))
+        assert (answer.accepted, answer.duplicates, answer.held_back) == (len(new), duplicates, held_back)
         assert answer.diff == _diff(old, held)
-        if dry_run:
+        if dry_run or not new:
+            assert not answer.version
             return
         self.revision += 1
         version = model.hold(held)
@@ -146,6 +172,7 @@ class Histories(RuleBasedStateMachine):
         else:
             assert fingerprint not in model.now()
             model.activate(model.hold({**model.now(), fingerprint: label}))
+            model.removed.discard(fingerprint)
             self.revision += 1
             assert answer.revision == self.revision
 
@@ -160,6 +187,7 @@ class Histories(RuleBasedStateMachine):
         else:
             assert answer.entry.label == model.now()[fingerprint]
             model.activate(model.hold({f: label for f, label in model.now().items() if f != fingerprint}))
+            model.removed.add(fingerprint)
             self.revision += 1
 
     @precondition(lambda self: any(model.versions for model in self.model.values()))
@@ -173,8 +201,31 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.store.close()
-        self.store = ListStore(Path(self.folder.name))
-        self.keeper = ListKeeper(self.store, load_recipes())
+        self.open()
+
+    @rule()
+    def search(self) -> None:
+        """What is followed finds what the model holds, once what it asks for is built."""
+        for _ in range(4):
+            generation = self.live.refresh()
+            if generation is not None:
+                self.live.publish(generation)
+            for wanted in self.live.wanted:
+                build(self.store, self.recipes, wanted.list_number, wanted.version)
+                self.live.built(wanted.list_number)
+            if not self.live.wanted:
+                break
+        assert not self.live.wanted
+        assert self.live.generation.revision == self.revision
+        for name, model in self.model.items():
+            if not model.active:
+                assert name not in self.live.generation.segments
+                continue
+            segment = self.live.generation.segments[name]
+            found, total = self.live.generation.search([Hashed(f) for f in POOL], [segment])
+            held = {(name, self.keeper.entry_ids(name, f), label) for f, label in model.now().items()}
+            assert {(one.list, one.entry_id, one.label) for one in found} == held
+            assert total == len(held)
 
     @rule()
     def verify(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import closing
 from typing import Any
 
 import grpc
@@ -11,22 +12,34 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from hashmatch import app
+from hashmatch.audit.ledger import Ledger
+from hashmatch.config import Settings
+from hashmatch.index.recipe import Recipe
 from hashmatch.lists.keeper import ListKeeper
-from hashmatch.server import lists
+from hashmatch.server import imports, lists
 from hashmatch.server.errors import ErrorInterceptor
 from hashmatch.server.lists import ListServicer
+from hashmatch.store.lists import ListStore
+from hashmatch.trials import Trials
 from hashmatch.v1 import common_pb2, lists_pb2, lists_pb2_grpc
 
 Talk = Callable[[Callable[[Any], Awaitable[Any]]], Any]
 
 
 @pytest.fixture
-def talk(keeper: ListKeeper) -> Talk:
+def talk(keeper: ListKeeper, store: ListStore, recipes: Mapping[str, Recipe]) -> Talk:
     """Runs a conversation with a served ListService."""
 
     async def converse(conversation: Callable[[Any], Awaitable[Any]]) -> Any:
         server = grpc.aio.server(interceptors=[ErrorInterceptor()])
-        lists_pb2_grpc.add_ListServiceServicer_to_server(ListServicer(keeper), server)
+        with closing(Ledger(store.state)) as ledger:
+            live = app.live_index(store, Settings(state=store.state), recipes, keeper.entry_ids)
+            trials = Trials(keeper, store, live, None, ledger, {})
+            return await served(server, ListServicer(keeper, trials, state=store.state), conversation)
+
+    async def served(server: Any, servicer: ListServicer, conversation: Callable[[Any], Awaitable[Any]]) -> Any:
+        lists_pb2_grpc.add_ListServiceServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
@@ -34,6 +47,7 @@ def talk(keeper: ListKeeper) -> Talk:
                 return await conversation(lists_pb2_grpc.ListServiceStub(channel))
         finally:
             await server.stop(None)
+            await servicer.close()
 
     return lambda conversation: asyncio.run(converse(conversation))
 
@@ -181,7 +195,7 @@ def test_an_import_whose_sender_leaves_changes_nothing(
 def test_silent_imports_hold_up_no_call_and_end(
     talk: Talk, ours: object, store, hex_file, fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "CHUNK_SECONDS", 2.0)
+    monkeypatch.setattr(imports, "CHUNK_SECONDS", 2.0)
     mark = store.mark()
 
     async def silent() -> AsyncIterator[lists_pb2.ImportListRequest]:
@@ -207,7 +221,7 @@ def test_silent_imports_hold_up_no_call_and_end(
         busy = next(error for error in errors if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED)
         retry = error_details_pb2.RetryInfo()
         assert any(detail.Unpack(retry) for detail in rpc_status.from_call(busy).details)
-        assert retry.retry_delay.seconds == lists.IMPORT_RETRY_SECONDS
+        assert retry.retry_delay.seconds == imports.RETRY_SECONDS
         assert store.mark() == mark
         done = await stub.ImportList(iter(parts(header(activate=True), [hex_file([fingerprint(1)])])))
         assert done.activated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-KILLS = 20
+KILLS = 60
 FLIPS = 400
 
 
