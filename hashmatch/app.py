@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from hashmatch import __version__, convert
+from hashmatch import __version__, builder, convert
 from hashmatch.audit.ledger import Ledger
+from hashmatch.builds import Builds
 from hashmatch.config import Settings
 from hashmatch.follower import Follower
 from hashmatch.hashing import variants
 from hashmatch.hashing.registry import REGISTRY
+from hashmatch.index.base import KERNEL
 from hashmatch.index.live import LiveIndex
-from hashmatch.index.recipe import Recipe, load_recipes
+from hashmatch.index.recipe import Recipe, load_recipes, opaque
 from hashmatch.lists.keeper import ListKeeper
 from hashmatch.media.sandbox import Sandbox
 from hashmatch.media.versions import decoders
 from hashmatch.pipeline import Pipeline
 from hashmatch.store.lists import ListStore
-from hashmatch.types import ListState, Revision, Wanted
+from hashmatch.store.traffic import Sample, Traffic
+from hashmatch.trials import Trials
+from hashmatch.types import Fingerprint, ListState, Revision, Wanted
 from hashmatch.v1.store_pb2 import ListRecord, VersionRecord
+
+trace = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +43,17 @@ class Service:
     keeper: ListKeeper
     ledger: Ledger
     sandbox: Sandbox
+    live: LiveIndex
     follower: Follower
     pipeline: Pipeline
+    trials: Trials
 
     @property
     def widths(self) -> dict[str, int]:
-        """Bytes of a value, per hash type that may be looked up."""
-        return {t: recipe.value_bytes for t, recipe in self.recipes.items() if recipe.enabled}
+        """Bytes of a value, per hash type that may be looked up; 0 for opaque ones."""
+        served = self.live.generation.segments.values() if self.live.generation else ()
+        opaque = {t: 0 for segment in served for t in segment.parts if t not in self.recipes}
+        return opaque | {t: recipe.value_bytes for t, recipe in self.recipes.items() if recipe.enabled}
 
 
 @asynccontextmanager
@@ -54,26 +65,25 @@ async def running(settings: Settings, *, spares: int = 1) -> AsyncIterator[Servi
         Corrupt: the ledger's tail is damaged.
     """
     recipes = load_recipes(settings.recipes)
-    perceptual = tuple(t for t, recipe in recipes.items() if recipe.enabled and recipe.distance == "hamming")
-    async with sandboxed(settings, perceptual, spares=spares) as sandbox, AsyncExitStack() as closing:
+    seen = perceptual(recipes)
+    if KERNEL == "numpy":
+        trace.warning("look-ups are slower than they could be: no C compiler was there when hashmatch was installed")
+    async with sandboxed(settings, seen, spares=spares) as sandbox, AsyncExitStack() as closing:
         store = ListStore(settings.state)
         closing.callback(store.close)
         keeper = ListKeeper(store, recipes)
         ledger = Ledger(settings.state, idempotency_hours=settings.idempotency_hours)
         closing.callback(ledger.close)
+        live = live_index(store, settings, recipes, keeper.entry_ids)
         follower = Follower(
-            LiveIndex(
-                store,
-                widths={t: recipes[t].value_bytes for t in perceptual},
-                state_of=lambda record, version: list_state(record, version, recipes),
-                name_entry=keeper.entry_ids,
-            ),
-            examine=lambda media: sandbox.examine(media, Wanted(perceptual), first=True),
+            live,
+            builds=Builds(lambda wanted: builder.command(settings.state, settings.recipes, wanted), live.built),
+            examine=lambda media: sandbox.examine(media, Wanted(seen), first=True),
             poll_seconds=settings.poll_ms / 1000,
             canary_seconds=settings.canary_seconds,
         )
-        hashers = {t: REGISTRY[t].version for t in perceptual if t in REGISTRY}
-        running_versions = {"hashmatch": __version__, **decoders(), **hashers}
+        traffic = _traffic(settings, closing)
+        running_versions = versions(seen)
         pipeline = Pipeline(
             examiner=sandbox,
             serving=follower,
@@ -81,10 +91,41 @@ async def running(settings: Settings, *, spares: int = 1) -> AsyncIterator[Servi
             recipes=recipes,
             versions=running_versions,
             log_no_match=settings.log_no_match,
+            sample=_sample(settings, traffic, closing),
         )
         following = asyncio.create_task(follower.run(), name="follower")
         closing.push_async_callback(_end, following)
-        yield Service(settings, recipes, running_versions, store, keeper, ledger, sandbox, follower, pipeline)
+        trials = Trials(keeper, store, live, traffic, ledger, running_versions)
+        yield Service(
+            settings, recipes, running_versions, store, keeper, ledger, sandbox, live, follower, pipeline, trials
+        )
+
+
+def perceptual(recipes: Mapping[str, Recipe]) -> tuple[str, ...]:
+    """The hash types that are switched on and have a distance."""
+    return tuple(t for t, recipe in recipes.items() if recipe.enabled and recipe.distance == "hamming")
+
+
+def versions(hash_types: Iterable[str]) -> dict[str, str]:
+    """Of what judges: this software, its decoders, its hashers."""
+    hashers = {t: REGISTRY[t].version for t in hash_types if t in REGISTRY}
+    return {"hashmatch": __version__, **decoders(), **hashers}
+
+
+def live_index(
+    store: ListStore,
+    settings: Settings,
+    recipes: Mapping[str, Recipe],
+    name_entry: Callable[[str, Fingerprint], str],
+) -> LiveIndex:
+    """An index that follows a store, with nothing loaded yet."""
+    return LiveIndex(
+        store,
+        recipes=recipes,
+        snapshots=settings.state / builder.DIRECTORY,
+        state_of=lambda record, version: list_state(record, version, recipes),
+        name_entry=name_entry,
+    )
 
 
 @asynccontextmanager
@@ -112,6 +153,22 @@ async def sandboxed(settings: Settings, hash_types: Iterable[str], *, spares: in
         await sandbox.close()
 
 
+def _traffic(settings: Settings, closing: AsyncExitStack) -> Traffic | None:
+    if not settings.traffic_sample:
+        return None
+    traffic = Traffic(settings.state)
+    closing.callback(traffic.close)
+    return traffic
+
+
+def _sample(settings: Settings, traffic: Traffic | None, closing: AsyncExitStack) -> Sample | None:
+    if traffic is None:
+        return None
+    sample = Sample(traffic, items=settings.traffic_sample, days=settings.traffic_days)
+    closing.callback(sample.close)
+    return sample
+
+
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -119,16 +176,17 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 def list_state(record: ListRecord, version: VersionRecord, recipes: Mapping[str, Recipe]) -> ListState:
-    """What a stored list means under the recipes in force."""
+    """What a stored list means under the recipes in force. What has no recipe is found by equality."""
     policy = convert.policy_from_wire(record.policy)
+    known = {t: recipes.get(t) or opaque(t) for t in {*recipes, *version.entries}}
+    searched = {t: recipe for t, recipe in known.items() if recipe.enabled}
     return ListState(
         name=record.name,
         revision=Revision(record.revision),
         version=version.version,
         policy=policy,
-        entries={t: n for t, n in version.entries.items() if t in recipes and recipes[t].enabled},
-        thresholds={
-            t: policy.thresholds.get(t, recipe.default_threshold) for t, recipe in recipes.items() if recipe.enabled
-        },
+        entries={t: n for t, n in version.entries.items() if t in searched},
+        thresholds={t: policy.thresholds.get(t, recipe.default_threshold) for t, recipe in searched.items()},
         accepts=variants.expand(policy.variants),
+        refreshed_at=convert.moment(record.refreshed_at) if record.HasField("refreshed_at") else None,
     )

@@ -3,6 +3,8 @@
 A list's canary is a picture drawn for that list alone and listed in it. Sending the picture through the real path
 (decode worker, hasher, index) and finding its entry proves that path end to end; a list whose canary is not found
 would answer NO_MATCH to everything. A new base is proven before it is published, all lists again at an interval.
+
+A list that is not refreshed as its policy expects is still served, and warned of: old is better than nothing.
 """
 
 from __future__ import annotations
@@ -12,16 +14,25 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
+from hashmatch import clock
+from hashmatch.builds import Builds
 from hashmatch.errors import Corrupt, HashmatchError, Overloaded, Unavailable
 from hashmatch.index.generation import Generation, Segment
 from hashmatch.index.live import LiveIndex
-from hashmatch.types import Examination, Revision
+from hashmatch.lists import terms
+from hashmatch.types import Examination, ListState, Revision
 
 CANARY_TOLERANCE = 10  # bits of 256: what PDQ's authors accept between implementations (pdq/README.md)
+REMIND_AFTER = timedelta(hours=1)  # between two warnings of one stale list
 PATIENCE = 3  # canary intervals that may pass without a proof before verdicts are no longer given
 
 trace = logging.getLogger(__name__)
+
+
+class Building(Unavailable):
+    """A list waits for its snapshot, and nothing can be served before."""
 
 
 class Follower:
@@ -31,17 +42,20 @@ class Follower:
         self,
         live: LiveIndex,
         *,
+        builds: Builds,
         examine: Callable[[bytes], Awaitable[Examination]],
         poll_seconds: float,
         canary_seconds: float,
     ) -> None:
         self._live = live
+        self._builds = builds
         self._examine = examine
         self._poll_seconds = poll_seconds
         self._canary_seconds = canary_seconds
         self._built: Generation | None = None  # the newest that is not yet proven
         self._thread = ThreadPoolExecutor(1, "follower")  # its own: nobody else's work may keep the lists old
         self._proven = float("-inf")  # monotonic seconds when every canary was last found
+        self._reminder = StaleReminder()
         self._moved = asyncio.Condition()
         self._decided = asyncio.Event()  # set once it is known whether verdicts may be given
         self._failure: HashmatchError | None = Unavailable("the lists are being loaded")  # why they may not
@@ -62,7 +76,7 @@ class Follower:
         return self._failure is None
 
     async def ready(self) -> None:
-        """Waits until it is known whether verdicts may be given.
+        """Waits until it is known whether verdicts may be given, and for what is being built until then.
 
         Raises:
             HashmatchError: they may not; Corrupt where the lists are not what was written.
@@ -90,15 +104,20 @@ class Follower:
                 await self._follow()
                 await asyncio.sleep(self._poll_seconds)
         finally:
+            await self._builds.close()
             self._thread.shutdown()  # waits: the store must not be closed under a load that is still reading it
 
     async def _follow(self) -> None:
         try:
             await self.refresh()
+            if self._live.generation is not None:
+                self._reminder.look((s.state for s in self._live.generation.segments.values()), clock.now())
             if time.monotonic() - self._proven > self._canary_seconds and self._live.generation is not None:
                 await self.prove(self._live.generation, self._live.generation.segments.values())
                 self._proven = time.monotonic()
             self._report(None)
+        except Building as e:
+            self._report(e, decided=False)
         except (Overloaded, Unavailable) as e:
             # A proof that must wait proves nothing either way, until it has waited too long.
             if self._live.generation is None or time.monotonic() - self._proven > PATIENCE * self._canary_seconds:
@@ -115,7 +134,10 @@ class Follower:
         if self._live.stale():
             built = await asyncio.get_running_loop().run_in_executor(self._thread, self._live.refresh)
             self._built = built or self._built
+        self._builds.want(self._live.wanted)
         if self._built is None:
+            if self._live.generation is None:
+                raise Building(self._live.waiting())
             return
         served = self._live.generation.segments if self._live.generation else {}
         unproven = [s for s in self._built.segments.values() if not _same_base(s, served.get(s.state.name))]
@@ -143,12 +165,34 @@ class Follower:
                     "run `hashmatch check`, then restart"
                 )
 
-    def _report(self, failure: HashmatchError | None) -> None:
+    def _report(self, failure: HashmatchError | None, *, decided: bool = True) -> None:
         if str(failure) != str(self._failure):
             trace.log(logging.ERROR if failure else logging.INFO, "%s", failure or "serving")
         self._failure = failure
-        self._decided.set()
+        if decided:
+            self._decided.set()
+
+
+class StaleReminder:
+    """Warns of lists that are not refreshed as their policies expect: of each at once, then once an hour."""
+
+    def __init__(self) -> None:
+        self._warned: dict[str, datetime] = {}  # by list, while it is stale
+
+    def look(self, states: Iterable[ListState], now: datetime) -> None:
+        """Traces what is stale, unless it was traced lately."""
+        stale = {s.name: s for s in states if terms.stale(s.policy.refresh_seconds, s.refreshed_at, now)}
+        self._warned = {name: at for name, at in self._warned.items() if name in stale}
+        for name, state in stale.items():
+            if name not in self._warned or now - self._warned[name] >= REMIND_AFTER:
+                self._warned[name] = now
+                trace.warning(
+                    "list '%s' is stale: last refreshed at %s, and expected every %d seconds",
+                    name, state.refreshed_at, state.policy.refresh_seconds,
+                )  # fmt: skip
 
 
 def _same_base(new: Segment, old: Segment | None) -> bool:
-    return old is not None and (new.number, new.base) == (old.number, old.base)
+    if old is None or new.number != old.number or new.parts.keys() != old.parts.keys():
+        return False
+    return all(part.base is old.parts[hash_type].base for hash_type, part in new.parts.items())

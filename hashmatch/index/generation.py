@@ -1,4 +1,7 @@
-"""One immutable state of everything that is active, searched exactly. A search keeps the generation it began with."""
+"""One immutable state of everything that is active, searched exactly. A search keeps the generation it began with.
+
+Each hash type of a list is a part: a base, which is an immutable snapshot, and the delta of what changed since.
+"""
 
 from __future__ import annotations
 
@@ -10,102 +13,147 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hashmatch.errors import NotFound
+from hashmatch import convert
+from hashmatch.errors import Corrupt, NotFound
 from hashmatch.index import hamming
-from hashmatch.types import Bits, Candidate, Fingerprint, Hashed, ListState, Revision
-from hashmatch.v1.store_pb2 import EntryRecord
+from hashmatch.index.base import Base
+from hashmatch.index.delta import Delta
+from hashmatch.index.recipe import Recipe
+from hashmatch.types import Bits, Candidate, Fingerprint, Hashed, ListState, Revision, Suppression
+from hashmatch.v1.store_pb2 import EntryRecord, VersionRecord
 
 MAX_MATCHES = 256  # of one list in one answer: a person looks at the nearest few; the rest is counted
+MAX_NAMED = 1024  # looked at for them, where suppressed and expiring entries are among the nearest
 
 
 class Entries(Protocol):
-    """Where entries lie; rows of a base never change, so any moment's view answers for any generation."""
+    """Where entries lie; versions never change, so any moment's view answers for any generation."""
 
-    def entry(self, list_number: int, base: int, hash_type: str, value: bytes) -> EntryRecord | None:
-        """The entry under exactly this value, or None. Raises Corrupt where its row is damaged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overlay:
-    """Single edits on top of a base: values they touch are hidden below, and those still listed stand here."""
-
-    hidden: frozenset[Fingerprint] = frozenset()
-    listed: Mapping[Fingerprint, EntryRecord] = field(default_factory=dict)
-    rows: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)  # of `listed`, per Hamming type, in order
+    def entry(self, list_number: int, version: VersionRecord, hash_type: str, key: bytes) -> EntryRecord | None:
+        """The entry under exactly this key, or None. Raises Corrupt where its row is damaged."""
 
 
 class Hit(NamedTuple):
-    """A listed value and the query nearest to it."""
+    """A listed key and the query nearest to it."""
 
     query: Hashed
     listed: Fingerprint
     distance: int
 
 
-def nearest(hash_type: str, asked: Sequence[Hashed], rows: NDArray[np.uint8], threshold: int) -> list[Hit]:
-    """Every row within `threshold` bits of a query, once, with the nearest query; in no order."""
-    queries = hamming.pack(b"".join(q.fingerprint.value for q in asked), rows.shape[1])
-    query, row, distance = hamming.within(queries, rows, threshold)
-    if not len(row):
-        return []
-    order = np.lexsort((query, distance))
-    _, first = np.unique(row[order], return_index=True)
-    return [
-        Hit(asked[query[i]], Fingerprint(hash_type, rows[row[i]].tobytes()), int(distance[i])) for i in order[first]
-    ]
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Query numbers, row numbers, distances."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One hash type of one list at one version: a base, and what changed since the version that the base is of."""
+
+    recipe: Recipe
+    base: Base
+    base_version: VersionRecord
+    delta: Delta
+
+    def __len__(self) -> int:
+        return len(self.base) - len(self.delta.hidden) + self.delta.added
+
+    def nearest(self, asked: Sequence[Hashed], threshold: int, most: int) -> tuple[list[Hit], int]:
+        """Of the listed keys within `threshold` bits of a query the `most` nearest, and how many there are in all.
+
+        Each comes once, with the query nearest to it. Where the hash type has no distance that is equality.
+        """
+        queries = hamming.pack(b"".join(self.recipe.key(q.fingerprint.value) for q in asked), self.base.width)
+        hits, total = self._chosen(asked, self.base.rows, _once(self._in_base(queries, threshold)), most)
+        if len(self.delta.rows):
+            radius = threshold if self.recipe.distance == "hamming" else 0
+            found = _once(self.delta.within(queries, radius))
+            more, number = self._chosen(asked, self.delta.rows, found, most)
+            hits, total = hits + more, total + number
+        return hits, total
+
+    def _in_base(self, queries: NDArray[np.uint8], threshold: int) -> Pairs:
+        if self.recipe.distance == "hamming":
+            query, row, distance = self.base.within(queries, threshold)
+        else:
+            rows = self.base.find_many(queries)
+            query = np.flatnonzero(rows >= 0)
+            row, distance = rows[query], np.zeros(len(query), np.int64)
+        if self.delta.hidden and len(row):
+            shown = ~np.isin(row, list(self.delta.hidden))
+            query, row, distance = query[shown], row[shown], distance[shown]
+        return query, row, distance
+
+    def _chosen(
+        self, asked: Sequence[Hashed], rows: NDArray[np.uint8], found: Pairs, most: int
+    ) -> tuple[list[Hit], int]:
+        query, row, distance = found
+        total = len(row)
+        if total > most:
+            nearest = np.argpartition(distance << 32 | row, most)[:most]
+            query, row, distance = query[nearest], row[nearest], distance[nearest]
+        hash_type = self.recipe.hash_type
+        return [
+            Hit(asked[q], Fingerprint(hash_type, rows[r].tobytes()), d)
+            for q, r, d in zip(query.tolist(), row.tolist(), distance.tolist(), strict=True)
+        ], total
+
+
+def _once(found: Pairs) -> Pairs:
+    """Each row once, with the query nearest to it, the first of equally near ones."""
+    query, row, distance = found
+    if len(row) < 2 or (query[0] == query).all():
+        return found
+    order = np.lexsort((query, distance, row))
+    row = row[order]
+    first = order[np.concatenate(([True], row[1:] != row[:-1]))]
+    return query[first], found[1][first], distance[first]
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One active list: the packed rows of its base per Hamming type (canary included), and the edits on top."""
+    """One active list: its parts by hash type, canary included."""
 
     state: ListState
     number: int
-    base: int
-    rows: Mapping[str, NDArray[np.uint8]]
-    overlay: Overlay
-    canary: Mapping[str, bytes]  # value per hash type
+    version: VersionRecord
+    parts: Mapping[str, Part]
+    canary: Mapping[str, bytes]  # key per hash type
     canary_media: bytes  # the picture that has those values
 
-    def search(self, hash_type: str, asked: Sequence[Hashed], entries: Entries) -> list[Hit]:
-        """Every listed value within this list's threshold of a query, once, with the query nearest to it.
+    def search(
+        self, hash_type: str, asked: Sequence[Hashed], most: int, threshold: int | None = None
+    ) -> tuple[list[Hit], int]:
+        """Of the listed keys within a threshold of a query the `most` nearest, and how many there are in all.
 
-        Exact digests are looked up by equality. The canary is not found.
+        Each comes once, with the query nearest to it. The canary is not found. Without a threshold it is the list's.
         """
-        if hash_type not in self.rows:
-            hits = {q.fingerprint.value: Hit(q, q.fingerprint, 0) for q in asked if self._lists(q.fingerprint, entries)}
-            return [hit for hit in hits.values() if not self._is_canary(hit.listed)]
-        threshold = self.state.thresholds[hash_type]
-        base = [
-            hit
-            for hit in nearest(hash_type, asked, self.rows[hash_type], threshold)
-            if hit.listed not in self.overlay.hidden and not self._is_canary(hit.listed)
-        ]
-        edited = self.overlay.rows.get(hash_type)
-        return base if edited is None else base + nearest(hash_type, asked, edited, threshold)
+        part = self.parts.get(hash_type)
+        if part is None:
+            return [], 0
+        own = self.state.thresholds.get(hash_type, 0)
+        hits, total = part.nearest(asked, own if threshold is None else threshold, most)
+        listed = [hit for hit in hits if not self._is_canary(hit.listed)]
+        return listed, total - (len(hits) - len(listed))
 
-    def finds_canary(self, asked: Hashed, entries: Entries, tolerance: int) -> bool:
+    def finds_canary(self, asked: Hashed, tolerance: int) -> bool:
         """Whether this list's canary is found by its own fingerprint, at most `tolerance` bits away."""
-        hash_type = asked.fingerprint.hash_type
-        if hash_type not in self.rows:
-            return self._is_canary(asked.fingerprint) and self._lists(asked.fingerprint, entries)
-        return any(self._is_canary(hit.listed) for hit in nearest(hash_type, [asked], self.rows[hash_type], tolerance))
+        part = self.parts.get(asked.fingerprint.hash_type)
+        return part is not None and any(self._is_canary(hit.listed) for hit in part.nearest([asked], tolerance, 1)[0])
 
     def _is_canary(self, listed: Fingerprint) -> bool:
         return self.canary.get(listed.hash_type) == listed.value
 
-    def _lists(self, fingerprint: Fingerprint, entries: Entries) -> bool:
-        if fingerprint in self.overlay.hidden:
-            return fingerprint in self.overlay.listed
-        return entries.entry(self.number, self.base, fingerprint.hash_type, fingerprint.value) is not None
-
     def record(self, fingerprint: Fingerprint, entries: Entries) -> EntryRecord:
-        """The entry of a value that `search` found."""
-        record = self.overlay.listed.get(fingerprint) or entries.entry(
-            self.number, self.base, fingerprint.hash_type, fingerprint.value
-        )
+        """The entry of a key that `search` found.
+
+        Raises:
+            Corrupt: it is not in the store, or damaged there.
+        """
+        record = entries.entry(self.number, self.version, fingerprint.hash_type, fingerprint.value)
         if record is None:
-            raise NotFound("an entry that the index holds is not in the store")
+            raise Corrupt(
+                f"an entry of list '{self.state.name}' is searched and not in the store; run `hashmatch check`"
+            )
         return record
 
 
@@ -116,7 +164,8 @@ class Generation:
     revision: Revision
     segments: Mapping[str, Segment]  # by list name
     entries: Entries
-    name_entry: Callable[[str, Fingerprint], str]  # (list, fingerprint) → entry id
+    name_entry: Callable[[str, Fingerprint], str]  # (list, keyed fingerprint) → entry id
+    suppressions: Mapping[tuple[str, str], Suppression] = field(default_factory=dict)  # by list and entry id
 
     def scope(self, lists: Iterable[str]) -> tuple[Segment, ...]:
         """The active lists that a request asks for; none named: all.
@@ -133,40 +182,51 @@ class Generation:
     def search(self, asked: Sequence[Hashed], scope: Sequence[Segment]) -> tuple[list[Candidate], int]:
         """The nearest entries of each list in scope, at most MAX_MATCHES of each, and how many there are in all.
 
+        Entries that may not count, since they are suppressed or expire, come on top of those, at most MAX_NAMED in all.
         Every entry within its list's threshold of a fingerprint asked for is counted, once, by the query nearest to it.
         A variant of the query is searched only in lists whose policy asks for that variant. Canaries are not found.
         """
         candidates, total = [], 0
         for segment in scope:
-            hits = self._hits(asked, segment)
-            total += len(hits)
+            hits, number = self._hits(asked, segment)
+            total += number
             # To name an entry is a look-up and a keyed digest: thousands of near-duplicates must not hold others up.
-            for hit in heapq.nsmallest(MAX_MATCHES, hits, key=lambda hit: (hit.distance, hit.listed.value)):
-                candidates.append(self._candidate(segment, hit))
+            left = MAX_MATCHES
+            for hit in heapq.nsmallest(MAX_NAMED, hits, key=lambda hit: (hit.distance, hit.listed.value)):
+                candidate = self._candidate(segment, hit)
+                candidates.append(candidate)
+                suppressed = (candidate.list, candidate.entry_id) in self.suppressions
+                left -= not suppressed and candidate.expires_at is None
+                if not left:
+                    break
         return candidates, total
 
     def finds_canary(self, asked: Sequence[Hashed], segment: Segment, tolerance: int) -> frozenset[str]:
         """The hash types under which a list's canary is found, at most `tolerance` bits away."""
         plain = (query for query in asked if not query.variant)
-        return frozenset(
-            query.fingerprint.hash_type for query in plain if segment.finds_canary(query, self.entries, tolerance)
-        )
+        return frozenset(query.fingerprint.hash_type for query in plain if segment.finds_canary(query, tolerance))
 
-    def _hits(self, asked: Sequence[Hashed], segment: Segment) -> list[Hit]:
+    def _hits(self, asked: Sequence[Hashed], segment: Segment) -> tuple[list[Hit], int]:
         by_type: dict[str, list[Hashed]] = {}
         for query in asked:
-            hash_type = query.fingerprint.hash_type
-            if query.variant in segment.state.accepts and hash_type in segment.state.thresholds:
-                by_type.setdefault(hash_type, []).append(query)
-        return [hit for t, queries in by_type.items() for hit in segment.search(t, queries, self.entries)]
+            if query.variant in segment.state.accepts:
+                by_type.setdefault(query.fingerprint.hash_type, []).append(query)
+        hits, total = [], 0
+        for hash_type, queries in by_type.items():
+            found, number = segment.search(hash_type, queries, MAX_NAMED + 1)  # the canary may be one of them
+            hits += found
+            total += number
+        return hits, total
 
     def _candidate(self, segment: Segment, hit: Hit) -> Candidate:
+        record = segment.record(hit.listed, self.entries)
         return Candidate(
             list=segment.state.name,
             entry_id=self.name_entry(segment.state.name, hit.listed),
-            label=segment.record(hit.listed, self.entries).label,
+            label=record.label,
             hash_type=hit.listed.hash_type,
             distance=Bits(hit.distance),
             variant=hit.query.variant,
             frame_ms=hit.query.frame_ms,
+            expires_at=convert.moment(record.expires_at) if record.HasField("expires_at") else None,
         )
