@@ -110,6 +110,10 @@ class Settings:
     canary_seconds: float = _setting(60.0, _seconds(0.1, 86_400), "how often every list's canary is searched, seconds")
     idempotency_hours: float = _setting(168.0, _seconds(0.01, 87_600), "how long a request id is remembered, hours")
     log_no_match: bool = _setting(False, _yes_no, "log every NO_MATCH whole, not only as counts")
+    traffic_sample: int = _setting(
+        100_000, _whole(0, 10_000_000), "items of recent traffic kept to try lists on; 0 keeps none"
+    )  # fmt: skip
+    traffic_days: int = _setting(7, _whole(1, 90), "how long they are kept, days")
     drain_seconds: float = _setting(10.0, _seconds(0, 600), "how long a stopping server finishes what is in flight")
 
 
