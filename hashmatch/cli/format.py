@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,6 +39,29 @@ def progress(what: str, total: int | None, unit: str) -> Iterator[tqdm[Any]]:
     scale = unit == "B"
     with tqdm(total=total, desc=what, unit=unit, unit_scale=scale, disable=not sys.stderr.isatty(), leave=False) as bar:
         yield bar
+
+
+@contextmanager
+def phases() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for work of several phases; called with the phase, how far it is, and how far it goes, 0 where
+    nobody knows."""
+    bar: tqdm[Any] | None = None
+    showing = ""
+
+    def tell(phase: str, done: int, total: int) -> None:
+        nonlocal bar, showing
+        if bar is None or phase != showing:
+            if bar is not None:
+                bar.close()
+            quiet = not sys.stderr.isatty()
+            bar, showing = tqdm(total=total or None, desc=phase, unit_scale=True, disable=quiet, leave=False), phase
+        bar.update(done - bar.n)
+
+    try:
+        yield tell
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def colour(text: str, code: str) -> str:

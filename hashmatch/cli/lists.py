@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from hashmatch.cli import lists_curating, lists_trials, options
 from hashmatch.cli import lists_verbs as run
-from hashmatch.cli import options
 from hashmatch.hashing.variants import QUERY_VARIANTS
 from hashmatch.lists.formats import csv
 from hashmatch.lists.ingest import DEFAULT_HASH_TYPE
@@ -41,7 +41,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     verb.add_argument("list", metavar="LIST")
     verb.add_argument("file", metavar="FILE", help="'-' is standard input")
-    verb.add_argument("--format", choices=run.FORMATS, help="default: csv for .csv and .tsv, else hex")
+    verb.add_argument("--format", choices=run.FORMATS, default="auto", help="default: auto, which looks at the content")
     verb.add_argument(
         "--type", default="", metavar="TYPE", help="hash type of what does not name its own (default: pdq)"
     )
@@ -49,6 +49,17 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--map", action="append", default=[], metavar="COLUMN=FIELD",
         help=f"csv: what a column holds: a hash type, or {', '.join(csv.FIELDS)}",
     )  # fmt: skip
+    verb.add_argument(
+        "--label", action="append", default=[], metavar="THEIRS=OURS",
+        help="keep rows labelled THEIRS under label OURS; THEIRS= leaves them out",
+    )  # fmt: skip
+    verb.add_argument("--delimiter", default="", metavar="CHAR", help="between cells (default: found out)")
+    verb.add_argument("--encoding", default="", metavar="NAME", help="of the text (default: utf-8, or as it begins)")
+    verb.add_argument("--source", default="", metavar="TEXT", help="where the entries are from, where it is not said")
+    verb.add_argument("--opaque", action="store_true", help="take unknown hash types too, to be found by equality")
+    verb.add_argument(
+        "--max-rejected", type=float, metavar="PERCENT", help="rejected rows past which it cannot be activated (1)"
+    )
     verb.add_argument("--merge", action="store_true", help="add to the active entries instead of replacing them")
     verb.add_argument("--dry-run", action="store_true", help="only say what would happen")
     verb.add_argument("--activate", action="store_true", help="activate it too, unless something was rejected")
@@ -61,6 +72,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
     verb = _verb(own, "activate", run.activate, "make a staged version the one that is searched", "activate ncmec")
     _version_options(verb, "default: the newest staged")
+    verb.add_argument("--allow-rejects", action="store_true", help="even where too many of its rows were rejected")
     verb = _verb(own, "rollback", run.rollback, "go back to a version that was active before", "rollback ncmec")
     _version_options(verb, "default: the one before")
 
@@ -69,6 +81,9 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _fingerprint_options(verb)
     verb.add_argument("--label", default="", metavar="TEXT", help="the operator's class for it")
     verb.add_argument("--source-id", default="", metavar="TEXT", help="the operator's own id for it")
+    verb.add_argument("--source", default="", metavar="TEXT", help="where it is from")
+    verb.add_argument("--notes", default="", metavar="TEXT", help="anything else, for the next analyst")
+    verb.add_argument("--expires", metavar="TIME", help="when it stops matching: 2027-01-31, or 90d from now")
     verb.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
 
     verb = _verb(
@@ -83,8 +98,18 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     verb.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
 
-    verb = _verb(own, "lookup", run.lookup, "the entries under exactly one fingerprint", "lookup - < fingerprint.txt")
+    verb = _verb(
+        own,
+        "lookup",
+        run.lookup,
+        "the entries of all lists under or near one fingerprint",
+        "lookup - --within 40 < fp.txt",
+    )
     _fingerprint_options(verb)
+    verb.add_argument("--within", type=int, default=0, metavar="BITS", help="greatest distance (default: 0, equal)")
+
+    lists_curating.add_verbs(own, _verb)
+    lists_trials.add_verbs(own, _verb)
 
     verb = _verb(own, "export", run.export, "write a version's entries to a file", "export ours ours.csv --format csv")
     verb.add_argument("list", metavar="LIST")
@@ -98,6 +123,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("list", metavar="LIST")
     _policy_options(verb)
     verb.add_argument("--no-shadow", dest="shadow", action="store_false", default=None, help="let matches count")
+    verb.add_argument("--no-two-person", dest="two_person", action="store_false", default=None, help="one will do")
     verb.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
 
 
@@ -123,6 +149,22 @@ def _policy_options(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--variants", metavar="V,…", help=f"also search variants: {', '.join(QUERY_VARIANTS)}")
     verb.add_argument("--shadow", action="store_true", default=None, help="log matches, let them change nothing")
+    verb.add_argument("--trust", choices=run.TRUST, help="how far its entries are to be trusted")
+    verb.add_argument(
+        "--benign", action="store_true", default=None, help="known-benign media: sets aside what others match"
+    )
+    verb.add_argument("--rollout", type=float, metavar="PERCENT", help="share of the traffic it counts for")
+    verb.add_argument("--rollout-seed", metavar="TEXT", help="draws that share")
+    verb.add_argument("--surfaces", metavar="S,…", help="count only there ('' for everywhere)")
+    verb.add_argument("--regions", metavar="R,…", help="count only there ('' for everywhere)")
+    verb.add_argument("--refresh", metavar="TIME", help="how often it is expected to be imported: 6h, 1d; 0: never")
+    verb.add_argument(
+        "--two-person", action="store_true", default=None, help="only another person may activate what one staged"
+    )
+    verb.add_argument(
+        "--collision", type=int, metavar="N",
+        help="different uploaders in an hour from which on an entry only asks for review (default: 50; 0: never)",
+    )  # fmt: skip
 
 
 def _version_options(verb: argparse.ArgumentParser, default: str) -> None:

@@ -100,8 +100,18 @@ def _entries(version: lists_pb2.ListVersion | None) -> str:
 
 def _policy(policy: lists_pb2.Policy) -> str:
     parts = [_short(common_pb2.Disposition.Name(policy.disposition)), *(["shadow"] if policy.shadow else [])]
+    if policy.benign:
+        parts = ["known benign"]
+    if policy.trust:
+        parts.append(lists_pb2.TrustTier.Name(policy.trust).removeprefix("TRUST_TIER_").lower().replace("_", "-"))
     parts += [f"{hash_type} within {bits}" for hash_type, bits in sorted(policy.thresholds.items())]
-    return ", ".join([*parts, *policy.variants])
+    parts += policy.variants
+    if policy.HasField("rollout_permille"):
+        parts.append(f"for {policy.rollout_permille / 10:g} %")
+    parts += [f"on {', '.join(policy.surfaces)}"] * bool(policy.surfaces)
+    parts += [f"in {', '.join(policy.regions)}"] * bool(policy.regions)
+    parts += ["two persons"] * policy.two_person
+    return ", ".join(parts)
 
 
 def show_import(done: lists_pb2.ImportListResponse, header: lists_pb2.ImportHeader, as_json: bool) -> None:
@@ -113,10 +123,16 @@ def show_import(done: lists_pb2.ImportListResponse, header: lists_pb2.ImportHead
         format.table([(reject.line, reject.why) for reject in done.rejects], ("line", "rejected because"))
     if done.rejected > len(done.rejects):
         print(f"… and {done.rejected - len(done.rejects)} more")
-    counts = ("lines", "accepted", "duplicates", "rejected")
-    format.table([[getattr(done, count) for count in counts]], counts)
+    counts = ("lines", "accepted", "duplicates", "rejected", "poison", "skipped", "held_back")
+    format.table([[getattr(done, count) for count in counts]], [count.replace("_", " ") for count in counts])
     changes = ("added", "removed", "changed", "unchanged")
     format.table([[getattr(done.diff, change) for change in changes]], changes)
+    if done.near_duplicates_sampled:
+        sampled = f"{done.near_duplicates} of {done.near_duplicates_sampled} sampled entries"
+        print(f"{sampled} have a near-duplicate in the file")
+    if done.benign_conflicts:
+        shown = ", ".join(done.benign_conflict_ids[:3])
+        print(f"{done.benign_conflicts} entries contradict another list, benign against known abuse: {shown} …")
     print(_outcome(done, header))
 
 
@@ -128,24 +144,75 @@ def _outcome(done: lists_pb2.ImportListResponse, header: lists_pb2.ImportHeader)
     if done.activated:
         return f"version {done.version} is active; revision {done.revision}"
     staged = f"version {done.version} is staged: hashmatch lists activate {header.name} {done.version}"
-    return f"{staged}\nnot activated, because lines were rejected (--allow-rejects)" if header.activate else staged
+    if done.refusal:
+        return f"{staged} --allow-rejects\n{done.refusal}"
+    why = "because lines were rejected (--allow-rejects)" if done.rejected else "since another person has to"
+    return f"{staged}\nnot activated, {why}" if header.activate else staged
 
 
-def show_entries(found: Sequence[tuple[str, lists_pb2.Entry]], revision: int, as_json: bool) -> None:
+def show_edit(name: str, done: lists_pb2.AddEntryResponse | lists_pb2.RemoveEntryResponse, as_json: bool) -> None:
+    """What became of one entry."""
+    if as_json:
+        format.emit({"list": name, **as_dict(done.entry), "revision": done.revision, "staged": done.staged_version})
+        return
+    show_entries([lists_pb2.ListedEntry(list=name, entry=done.entry)], done.revision, as_json)
+    if done.staged_version:
+        print(f"staged, since another person has to: hashmatch lists activate {name} {done.staged_version}")
+
+
+def show_entries(found: Sequence[lists_pb2.ListedEntry], revision: int, as_json: bool) -> None:
     """Entries by their ids, without their fingerprints: a terminal is no place for them."""
     if as_json:
-        for name, entry in found:
-            format.emit({"list": name, **as_dict(entry), "revision": revision})
+        for one in found:
+            format.emit({"list": one.list, **as_dict(one.entry), "distance": one.distance, "revision": revision})
         return
     rows = [
-        (name, entry.entry_id, entry.fingerprint.hash_type, entry.label, entry.source_id, entry.added_by, entry.reason)
-        for name, entry in found
+        (
+            one.list,
+            one.entry.entry_id,
+            one.entry.fingerprint.hash_type,
+            one.distance,
+            one.entry.label,
+            one.entry.source_id,
+            one.entry.added_by,
+            one.entry.reason,
+        )
+        for one in found
     ]
     if rows:
-        format.table(rows, ("list", "entry", "hash type", "label", "source id", "added by", "reason"))
+        format.table(rows, ("list", "entry", "hash type", "distance", "label", "source id", "added by", "reason"))
     else:
         print("in no list")
     print(f"revision {revision}")
+
+
+def show_reach(found: lists_pb2.PreflightListResponse, as_json: bool) -> None:
+    """What a version would have matched, beside what the active one does."""
+    if as_json:
+        format.emit(as_dict(found))
+        return
+    if not found.items:
+        print("no traffic was sampled yet")
+        return
+    oldest, newest = (
+        convert.moment(at).isoformat(sep=" ", timespec="minutes")[:16] for at in (found.oldest, found.newest)
+    )
+    print(f"version {found.version} against {found.items} sampled items, judged {oldest} to {newest} (UTC)")
+    rows = [
+        (
+            name,
+            reach.items,
+            reach.uploaders,
+            ", ".join(f"{s or '(none)'} {n}" for s, n in sorted(reach.surfaces.items())),
+        )
+        for name, reach in (("would match", found.would), ("matches already", found.already))
+    ]
+    format.table(rows, ("", "items", "uploaders", "by surface"))
+    if found.entries:
+        format.table(
+            [(e.entry_id, e.label, e.hash_type, e.items, e.uploaders, e.nearest) for e in found.entries],
+            ("entry", "label", "hash type", "items", "uploaders", "nearest"),
+        )
 
 
 def write_file(path: Path, lines: Iterable[str]) -> None:

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hashmatch.cli import format
-from hashmatch.cli.lists_output import as_dict, show_entries, show_import, show_list, show_lists, write_file
+from hashmatch.cli.amounts import moment, permille, seconds
+from hashmatch.cli.lists_output import (
+    as_dict,
+    show_edit,
+    show_entries,
+    show_import,
+    show_list,
+    show_lists,
+    write_file,
+)
 from hashmatch.errors import Malformed
 from hashmatch.index.recipe import load_recipes
 from hashmatch.lists import guards
@@ -25,15 +34,24 @@ from hashmatch.store.lists import ListStore
 from hashmatch.types import Disposition, Fingerprint
 from hashmatch.v1 import common_pb2, lists_pb2
 
-FORMATS = {"hex": lists_pb2.IMPORT_FORMAT_HEX, "csv": lists_pb2.IMPORT_FORMAT_CSV}
+FORMATS = {
+    name.removeprefix("IMPORT_FORMAT_").lower().replace("_", "-"): number
+    for name, number in lists_pb2.ImportFormat.items()
+    if number
+}
+WRITTEN = ("hex", "csv")
 DISPOSITIONS = {d.name.lower(): common_pb2.Disposition.ValueType(int(d)) for d in Disposition}
-_TABLE_SUFFIXES = (".csv", ".tsv")
+TRUST = {
+    name.removeprefix("TRUST_TIER_").lower().replace("_", "-"): number
+    for name, number in lists_pb2.TrustTier.items()
+    if number
+}
 _BAD_DATA = 65  # sysexits.h EX_DATAERR
 _MAX_GIVEN = 1024  # characters of a fingerprint on standard input; the longest has 128
 
 
 @contextlib.contextmanager
-def _reader(args: argparse.Namespace) -> Iterator[ListReader]:
+def reader(args: argparse.Namespace) -> Iterator[ListReader]:
     store = ListStore(args.state, readonly=True)
     try:
         yield ListReader(store, load_recipes(args.settings.recipes))
@@ -42,7 +60,7 @@ def _reader(args: argparse.Namespace) -> Iterator[ListReader]:
 
 
 @contextlib.contextmanager
-def _keeper(args: argparse.Namespace) -> Iterator[ListKeeper]:
+def keeper(args: argparse.Namespace) -> Iterator[ListKeeper]:
     store = ListStore(args.state)
     try:
         yield ListKeeper(store, load_recipes(args.settings.recipes))
@@ -50,7 +68,7 @@ def _keeper(args: argparse.Namespace) -> Iterator[ListKeeper]:
         store.close()
 
 
-def _by() -> str:
+def by() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -58,16 +76,16 @@ def _by() -> str:
 
 
 def create(args: argparse.Namespace) -> int:
-    with _keeper(args) as lists:
+    with keeper(args) as lists:
         wanted = _policy(args, lists_pb2.Policy())
         show_list(
-            lists.create(args.list, operator=args.operator, purpose=args.purpose, policy=wanted, by=_by()), args.json
+            lists.create(args.list, operator=args.operator, purpose=args.purpose, policy=wanted, by=by()), args.json
         )
     return 0
 
 
 def show(args: argparse.Namespace) -> int:
-    with _reader(args) as lists:
+    with reader(args) as lists:
         if args.list:
             show_list(lists.get(args.list), args.json)
         else:
@@ -76,25 +94,34 @@ def show(args: argparse.Namespace) -> int:
 
 
 def import_(args: argparse.Namespace) -> int:
-    is_table = Path(args.file).suffix.lower() in _TABLE_SUFFIXES
+    with _opened(args.file) as (file, size), keeper(args) as lists:
+        header = _header(args, size)
+        with format.phases() as progress:
+            done = lists.stage(header, file, by=by(), allow_rejects=args.allow_rejects, progress=progress)
+    show_import(done, header, args.json)
+    return _BAD_DATA if not done.accepted or (args.activate and not args.dry_run and not done.activated) else 0
+
+
+def _header(args: argparse.Namespace, size: int | None) -> lists_pb2.ImportHeader:
     header = lists_pb2.ImportHeader(
         name=args.list,
-        format=FORMATS[args.format or ("csv" if is_table else "hex")],
-        columns=dict(_pairs(args.map, "--map", "COLUMN=FIELD")),
+        format=FORMATS[args.format],
+        columns=dict(pairs(args.map, "--map", "COLUMN=FIELD")),
+        labels=dict(pairs(args.label, "--label", "THEIRS=OURS", empty=True)),
         hash_type=args.type,
+        delimiter=args.delimiter,
+        encoding=args.encoding,
+        source=args.source,
+        opaque=args.opaque,
         dry_run=args.dry_run,
         activate=args.activate,
         merge=args.merge,
         origin="standard input" if args.file == "-" else Path(args.file).name,
+        bytes=size or 0,
     )
-    with _opened(args.file) as (file, size), _keeper(args) as lists, format.progress("reading", size, "B") as bar:
-
-        def tell(so_far: int) -> None:
-            bar.update(so_far - bar.n)
-
-        done = lists.stage(header, file, by=_by(), allow_rejects=args.allow_rejects, progress=tell)
-    show_import(done, header, args.json)
-    return _BAD_DATA if not done.accepted or (args.activate and not args.dry_run and not done.activated) else 0
+    if args.max_rejected is not None:
+        header.max_rejected_permille = permille(args.max_rejected, "--max-rejected")
+    return header
 
 
 @contextlib.contextmanager
@@ -111,7 +138,7 @@ def _opened(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
 
 
 def diff(args: argparse.Namespace) -> int:
-    with _reader(args) as lists:
+    with reader(args) as lists:
         found = lists.diff(args.list, args.from_version, args.to_version)
     if args.json:
         format.emit(as_dict(found))
@@ -125,46 +152,55 @@ def diff(args: argparse.Namespace) -> int:
 
 
 def activate(args: argparse.Namespace) -> int:
-    with _keeper(args) as lists:
-        show_list(lists.activate(args.list, args.version, reason=args.reason, by=_by()), args.json)
+    with keeper(args) as lists:
+        done = lists.activate(args.list, args.version, reason=args.reason, allow_rejects=args.allow_rejects, by=by())
+    show_list(done, args.json)
     return 0
 
 
 def rollback(args: argparse.Namespace) -> int:
-    with _keeper(args) as lists:
-        show_list(lists.roll_back(args.list, args.version, reason=args.reason, by=_by()), args.json)
+    with keeper(args) as lists:
+        show_list(lists.roll_back(args.list, args.version, reason=args.reason, by=by()), args.json)
     return 0
 
 
 def add(args: argparse.Namespace) -> int:
-    fingerprint = _fingerprint(_given(args.fingerprint), args)
-    with _keeper(args) as lists:
+    wanted = fingerprint(given(args.fingerprint), args)
+    with keeper(args) as lists:
         done = lists.add(
-            args.list, fingerprint, label=args.label, source_id=args.source_id, reason=args.reason, by=_by()
+            args.list,
+            wanted,
+            label=args.label,
+            source_id=args.source_id,
+            source=args.source,
+            notes=args.notes,
+            expires_at=moment(args.expires, "--expires") if args.expires else None,
+            reason=args.reason,
+            by=by(),
         )
-    show_entries([(args.list, done.entry)], done.revision, args.json)
+    show_edit(args.list, done, args.json)
     return 0
 
 
 def remove(args: argparse.Namespace) -> int:
-    text = _given(args.entry)
-    which = text if len(text) == ID_CHARS and not args.type else _fingerprint(text, args)
-    with _keeper(args) as lists:
-        done = lists.remove(args.list, which, reason=args.reason, by=_by())
-    show_entries([(args.list, done.entry)], done.revision, args.json)
+    text = given(args.entry)
+    which = text if len(text) == ID_CHARS and not args.type else fingerprint(text, args)
+    with keeper(args) as lists:
+        done = lists.remove(args.list, which, reason=args.reason, by=by())
+    show_edit(args.list, done, args.json)
     return 0
 
 
 def lookup(args: argparse.Namespace) -> int:
-    with _reader(args) as lists:
-        found = lists.look_up(_fingerprint(_given(args.fingerprint), args))
-    show_entries([(one.list, one.entry) for one in found.entries], found.revision, args.json)
+    with reader(args) as lists:
+        found = lists.look_up(fingerprint(given(args.fingerprint), args), args.within)
+    show_entries(found.entries, found.revision, args.json)
     return 0
 
 
 def export(args: argparse.Namespace) -> int:
     write = csv.write if (args.format or Path(args.file).suffix.lower().lstrip(".")) == "csv" else hex.write
-    with _reader(args) as lists:
+    with reader(args) as lists:
         entries = lists.export(args.list, args.version)
         if args.json:
             for entry in entries:
@@ -176,12 +212,18 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
+POLICY_OPTIONS = (
+    "threshold", "disposition", "variants", "shadow", "trust", "benign", "rollout", "rollout_seed", "surfaces",
+    "regions", "refresh", "two_person", "collision",
+)  # fmt: skip
+
+
 def policy(args: argparse.Namespace) -> int:
-    if not (args.threshold or args.disposition or args.variants is not None or args.shadow is not None):
+    if all(getattr(args, option) in (None, []) for option in POLICY_OPTIONS):
         return show(args)
-    with _keeper(args) as lists:
+    with keeper(args) as lists:
         wanted = _policy(args, lists.get(args.list).policy)
-        show_list(lists.set_policy(args.list, wanted, reason=args.reason, by=_by()), args.json)
+        show_list(lists.set_policy(args.list, wanted, reason=args.reason, by=by()), args.json)
     return 0
 
 
@@ -191,30 +233,42 @@ def _policy(args: argparse.Namespace, present: lists_pb2.Policy) -> lists_pb2.Po
     changed.CopyFrom(present)
     if args.disposition:
         changed.disposition = DISPOSITIONS[args.disposition]
-    if args.shadow is not None:
-        changed.shadow = args.shadow
-    if args.variants is not None:
-        changed.variants[:] = [name for name in args.variants.split(",") if name]
-    for hash_type, bits in _pairs(args.threshold, "--threshold", "TYPE=BITS"):
+    if args.trust:
+        changed.trust = TRUST[args.trust]
+    for switch in ("shadow", "benign", "two_person"):
+        if getattr(args, switch) is not None:
+            setattr(changed, switch, getattr(args, switch))
+    for several in ("variants", "surfaces", "regions"):
+        if getattr(args, several) is not None:
+            getattr(changed, several)[:] = [name.strip() for name in getattr(args, several).split(",") if name.strip()]
+    for hash_type, bits in pairs(args.threshold, "--threshold", "TYPE=BITS"):
         if not (bits.isascii() and bits.isdigit() and len(bits) <= 4):
             raise Malformed("--threshold: want TYPE=BITS, BITS a whole number")
         changed.thresholds[hash_type] = int(bits)
+    if args.rollout is not None:
+        changed.rollout_permille = permille(args.rollout, "--rollout")
+    if args.rollout_seed is not None:
+        changed.rollout_seed = args.rollout_seed
+    if args.refresh is not None:
+        changed.refresh_seconds = seconds(args.refresh, "--refresh")
+    if args.collision is not None:
+        changed.collision_uploaders = max(0, args.collision)
     return changed
 
 
-def _pairs(given: list[str], option: str, want: str) -> Iterator[tuple[str, str]]:
+def pairs(given: list[str], option: str, want: str, *, empty: bool = False) -> Iterator[tuple[str, str]]:
     for pair in given:
         left, equals, right = pair.rpartition("=")
-        if not (left and equals and right):
+        if not (left and equals and (right or empty)):
             raise Malformed(f"{option}: want {want}")
         yield left.strip(), right.strip()
 
 
-def _given(text: str) -> str:
+def given(text: str) -> str:
     return (sys.stdin.readline(_MAX_GIVEN) if text == "-" else text).strip()
 
 
-def _fingerprint(text: str, args: argparse.Namespace) -> Fingerprint:
+def fingerprint(text: str, args: argparse.Namespace) -> Fingerprint:
     hash_type = args.type or DEFAULT_HASH_TYPE
     recipe = load_recipes(args.settings.recipes).get(hash_type)
     if recipe is None:

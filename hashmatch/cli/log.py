@@ -16,7 +16,7 @@ from hashmatch.audit.counts import counted, summed
 from hashmatch.audit.export import export, follow, line
 from hashmatch.audit.ledger import Ledger
 from hashmatch.cli import format, options
-from hashmatch.v1.audit_pb2 import CountRecord, Event
+from hashmatch.v1.audit_pb2 import CountRecord, Event, VerdictRecord
 
 FOLLOW_SECONDS = 0.5  # between two looks for new events
 
@@ -132,11 +132,22 @@ def _brief(event: Event, as_json: bool) -> str:
     if as_json:
         return line(explain.without_fingerprints(event))
     verdict = event.verdict
-    nearest = verdict.matches[0] if verdict.matches else None
-    why = f"{nearest.list} {nearest.hash_type} distance {nearest.distance}" if nearest else ""
+    why = _nearest(verdict) + (" (judged again)" if verdict.HasField("retro") else "")
     finding, disposition = explain.finding(verdict.finding), explain.disposition(verdict.disposition)
     at = verdict.at.ToJsonString()
     return format.plain(f"{event.sequence:>8}  {at:<27}  {finding:<8}  {disposition:<8}  {verdict.verdict_id}  {why}")
+
+
+def _nearest(verdict: VerdictRecord) -> str:
+    """The nearest match, or what was set aside where none counts."""
+    if verdict.matches:
+        match, told = verdict.matches[0], ", held" if verdict.matches[0].held else ""
+    elif verdict.set_aside:
+        aside = verdict.set_aside[0]
+        match, told = aside.match, f", set aside: {explain.set_aside_reason(aside.reason)}"
+    else:
+        return ""
+    return f"{match.list} {match.hash_type} distance {match.distance}{told}"
 
 
 def run_show(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from google.protobuf.json_format import MessageToDict
 
 from hashmatch import app, client, clock, convert
+from hashmatch.audit import explain
 from hashmatch.cli import format, media, options
 from hashmatch.errors import Malformed
 from hashmatch.lists.formats import Reject
@@ -132,17 +133,24 @@ def _print(name: str, answer: match_pb2.MatchResponse, as_json: bool) -> None:
     disposition = common_pb2.Disposition.Name(answer.disposition).removeprefix("DISPOSITION_").lower()
     print(f"{format.colour(f'{finding:<8}', COLOURS[answer.finding])}  {disposition:<8}  {format.plain(name)}")
     for match in answer.matches:
-        how = f", {match.variant}" if match.variant else ""
-        when = f", at {match.frame_ms} ms" if match.frame_ms else ""
-        shadow = ", shadow" if match.shadow else ""
-        print(
-            f"          {match.list}: {match.hash_type} {match.distance} of {match.threshold} bits, "
-            f"entry {match.entry_id} {format.plain(match.label)}{how}{when}{shadow}".rstrip()
-        )
+        print(f"          {_entry(match)}{', shadow' if match.shadow else ''}{', held' if match.held else ''}")
+    for aside in answer.set_aside:
+        reason = explain.set_aside_reason(aside.reason).lower().replace("_", " ")
+        print(f"          set aside, {reason}: {_entry(aside.match)}; {format.plain(aside.why)}")
     for row in answer.hashed:
         if row.unhashable:
             reason = common_pb2.UnhashableReason.Name(row.unhashable).removeprefix("UNHASHABLE_REASON_")
             print(f"          {row.hash_type} not searched: {reason.lower()}")
+
+
+def _entry(match: common_pb2.Match) -> str:
+    how = f", {match.variant}" if match.variant else ""
+    when = f", at {match.frame_ms} ms" if match.frame_ms else ""
+    label = f" {format.plain(match.label)}" if match.label else ""
+    return (
+        f"{match.list}: {match.hash_type} {match.distance} of {match.threshold} bits, "
+        f"entry {match.entry_id}{label}{how}{when}"
+    )
 
 
 COLOURS = {Finding.FINDING_MATCH: "31", Finding.FINDING_UNKNOWN: "33", Finding.FINDING_NO_MATCH: "32"}

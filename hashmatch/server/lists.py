@@ -1,76 +1,56 @@
 """ListService: wire in, wire out. No decisions here; blocking work is done on threads, so that verdicts go on.
 
-The threads are this service's own, and imports have theirs apart: whoever is slow to send holds up an import at most.
+The threads are this service's own, those of calls that read whole lists apart; imports have processes of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import logging
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from itertools import islice
-from typing import Any, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
-from hashmatch import convert
-from hashmatch.errors import Malformed, Overloaded
+from hashmatch import clock, convert
+from hashmatch.audit import entry_counts
+from hashmatch.errors import Malformed
 from hashmatch.lists.keeper import ListKeeper
+from hashmatch.server.imports import Imports
+from hashmatch.server.threads import Threads
+from hashmatch.trials import Trials
 from hashmatch.types import Fingerprint
 from hashmatch.v1 import common_pb2, lists_pb2, lists_pb2_grpc
 
-MAX_IMPORT_BYTES = 8 << 30  # 100 M lines of the longest usual kind
-READ_BYTES = 1 << 20  # of an import handed to the parser at once
-CHUNK_SECONDS = 30.0  # between two chunks of an import; longer than a bad line is silent; its thread waits too
-LEAVING_SECONDS = 0.1  # between the end of a stream and the word that its sender was gone; both are in one queue
 EXPORT_PAGE = 4096  # entries per message: about 600 KB, well below gRPC's 4 MB
 THREADS = 4  # for short calls: look-ups go on while one waits for the store's writer
 MAX_CALLS = 64  # short calls at once, running or waiting for a thread: a second's worth
-MAX_IMPORTS = 2  # at once, each with a thread: an import holds some 130 bytes of memory per entry
-CALL_RETRY_SECONDS, IMPORT_RETRY_SECONDS = 0.5, 10.0  # what a refused caller is told to wait
+LONG_CALLS = 2  # at once, of those that read whole lists
+CALL_RETRY_SECONDS, LONG_RETRY_SECONDS = 0.5, 10.0  # what a refused caller is told to wait
+
+trace = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class _Threads:
-    """Threads for one kind of call."""
-
-    def __init__(self, what: str, threads: int, at_once: int, retry_after: float) -> None:
-        """At most `at_once` calls run or wait for a thread; `retry_after` is what any more are told, in seconds."""
-        self._what, self._at_once, self._retry_after = what, at_once, retry_after
-        self._room = threading.Semaphore(at_once)
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"lists-{what}")
-
-    async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What `work` returns. A caller who leaves takes his call with him only where no thread has begun it.
-
-        Raises:
-            Overloaded: there are too many such calls.
-        """
-        if not self._room.acquire(blocking=False):
-            raise Overloaded(f"{self._at_once} {self._what} are under way already", retry_after=self._retry_after)
-        doing: Future[R] = self._executor.submit(work, *args, **kwargs)
-        doing.add_done_callback(lambda _: self._room.release())
-        return await asyncio.wrap_future(doing)
-
-    def close(self) -> None:
-        """Waits for the calls that have begun; drops the others."""
-        self._executor.shutdown(cancel_futures=True)
 
 
 class ListServicer(lists_pb2_grpc.ListServiceServicer):
-    def __init__(self, keeper: ListKeeper) -> None:
+    def __init__(self, keeper: ListKeeper, trials: Trials, *, state: Path, recipes: Path | None = None) -> None:
+        """Serves the lists of `state` under its own recipes, where `recipes` names some."""
         self._lists = keeper
-        self._short = _Threads("calls", THREADS, MAX_CALLS, CALL_RETRY_SECONDS)
-        self._imports = _Threads("imports", MAX_IMPORTS, MAX_IMPORTS, IMPORT_RETRY_SECONDS)
+        self._trials = trials
+        self._ledger = trials.ledger
+        self._imports = Imports(state, recipes)
+        self._short = Threads("calls", THREADS, MAX_CALLS, CALL_RETRY_SECONDS)
+        self._long = Threads("searches", LONG_CALLS, LONG_CALLS, LONG_RETRY_SECONDS)
 
     async def close(self) -> None:
         """Waits until no call uses the lists any more: one may outlive its caller, and the store must outlive it."""
-        for threads in (self._short, self._imports):
+        await self._imports.close()
+        for threads in (self._short, self._long):
             await asyncio.to_thread(threads.close)
 
     async def CreateList(self, request: lists_pb2.CreateListRequest, context: Context) -> lists_pb2.CreateListResponse:
@@ -109,16 +89,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         if first is None or first.WhichOneof("part") != "header":
             raise Malformed("the header comes first", field="header")
         convert.refuse_unknown_fields(first)
-        header = first.header
-        chunks = _Chunks(requests, asyncio.get_running_loop(), header.bytes)
-        file = io.BufferedReader(chunks, READ_BYTES)
-        try:
-            return await self._imports.run(
-                self._lists.stage, header, file, by=_caller(context), allow_rejects=header.allow_rejects
-            )
-        except asyncio.CancelledError:
-            chunks.abandoned = True
-            raise
+        return await self._imports.run(first.header, requests, _caller(context))
 
     async def DiffList(self, request: lists_pb2.DiffListRequest, context: Context) -> lists_pb2.DiffListResponse:
         convert.refuse_unknown_fields(request)
@@ -129,7 +100,12 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
     ) -> lists_pb2.ActivateListResponse:
         convert.refuse_unknown_fields(request)
         changed = await self._short.run(
-            self._lists.activate, request.name, request.version, reason=request.reason, by=_caller(context)
+            self._lists.activate,
+            request.name,
+            request.version,
+            reason=request.reason,
+            allow_rejects=request.allow_rejects,
+            by=_caller(context),
         )
         return lists_pb2.ActivateListResponse(list=changed)
 
@@ -151,6 +127,9 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             quality=request.fingerprint.quality if request.fingerprint.HasField("quality") else None,
             label=request.label,
             source_id=request.source_id,
+            source=request.source,
+            notes=request.notes,
+            expires_at=_moment(request, "expires_at"),
             reason=request.reason,
             by=_caller(context),
         )
@@ -174,7 +153,9 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         self, request: lists_pb2.LookUpEntryRequest, context: Context
     ) -> lists_pb2.LookUpEntryResponse:
         convert.refuse_unknown_fields(request)
-        return await self._short.run(self._lists.look_up, _fingerprint(request.fingerprint))
+        # Near ones are sought in every entry of every list, so they have threads of their own.
+        threads = self._long if request.within else self._short
+        return await threads.run(self._lists.look_up, _fingerprint(request.fingerprint), request.within)
 
     async def ExportList(
         self, request: lists_pb2.ExportListRequest, context: Context
@@ -183,6 +164,85 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         entries = await self._short.run(self._lists.export, request.name, request.version)
         while page := await self._short.run(_page, entries):
             yield lists_pb2.ExportListResponse(entries=page)
+
+    async def BrowseEntries(
+        self, request: lists_pb2.BrowseEntriesRequest, context: Context
+    ) -> lists_pb2.BrowseEntriesResponse:
+        convert.refuse_unknown_fields(request)
+        return await self._short.run(self._lists.browse, request)
+
+    async def GetEntryHistory(
+        self, request: lists_pb2.GetEntryHistoryRequest, context: Context
+    ) -> lists_pb2.GetEntryHistoryResponse:
+        convert.refuse_unknown_fields(request)
+        by_value = request.HasField("fingerprint")
+        which = _fingerprint(request.fingerprint) if by_value else request.entry_id
+        threads = self._short if by_value else self._long
+        found = await threads.run(self._lists.history, request.name, which)
+        counted = self._ledger.entry_count(request.name, found.entry.entry_id)
+        if counted is not None:
+            found.matches.CopyFrom(convert.match_count_to_wire(counted))
+        return found
+
+    async def GetImportReport(
+        self, request: lists_pb2.GetImportReportRequest, context: Context
+    ) -> lists_pb2.GetImportReportResponse:
+        convert.refuse_unknown_fields(request)
+        found = await self._short.run(self._lists.report, request.name, request.version)
+        return lists_pb2.GetImportReportResponse(report=found)
+
+    async def SuppressEntry(
+        self, request: lists_pb2.SuppressEntryRequest, context: Context
+    ) -> lists_pb2.SuppressEntryResponse:
+        convert.refuse_unknown_fields(request)
+        return await self._short.run(
+            self._lists.suppress,
+            request.name,
+            request.entry_id,
+            reason=request.reason,
+            approver=request.approver,
+            expires_at=_moment(request, "expires_at"),
+            by=_caller(context),
+        )
+
+    async def LiftSuppression(
+        self, request: lists_pb2.LiftSuppressionRequest, context: Context
+    ) -> lists_pb2.LiftSuppressionResponse:
+        convert.refuse_unknown_fields(request)
+        return await self._short.run(
+            self._lists.lift_suppression, request.name, request.entry_id, reason=request.reason, by=_caller(context)
+        )
+
+    async def ListSuppressions(
+        self, request: lists_pb2.ListSuppressionsRequest, context: Context
+    ) -> lists_pb2.ListSuppressionsResponse:
+        convert.refuse_unknown_fields(request)
+        found = await self._short.run(self._lists.suppressions, request.name)
+        return lists_pb2.ListSuppressionsResponse(suppressions=found)
+
+    async def ReleaseEntry(
+        self, request: lists_pb2.ReleaseEntryRequest, context: Context
+    ) -> lists_pb2.ReleaseEntryResponse:
+        convert.refuse_unknown_fields(request)
+        if not request.reason.strip():
+            raise Malformed("must be given, for the record", field="reason")
+        until = clock.now() + entry_counts.EXEMPT
+        await self._short.run(self._ledger.release, request.name, request.entry_id, until)
+        trace.warning("entry %s of '%s' was released by %s", request.entry_id, request.name, _caller(context))
+        counted = self._ledger.entry_count(request.name, request.entry_id)
+        return lists_pb2.ReleaseEntryResponse(matches=convert.match_count_to_wire(counted) if counted else None)
+
+    async def PreflightList(
+        self, request: lists_pb2.PreflightListRequest, context: Context
+    ) -> lists_pb2.PreflightListResponse:
+        convert.refuse_unknown_fields(request)
+        return await self._long.run(self._trials.preflight, request)
+
+    async def RetroMatchList(
+        self, request: lists_pb2.RetroMatchListRequest, context: Context
+    ) -> lists_pb2.RetroMatchListResponse:
+        convert.refuse_unknown_fields(request)
+        return await self._long.run(self._trials.retro_match, request)
 
 
 def _page(entries: Iterator[lists_pb2.Entry]) -> list[lists_pb2.Entry]:
@@ -193,59 +253,16 @@ def _fingerprint(given: common_pb2.Fingerprint) -> Fingerprint:
     return Fingerprint(given.hash_type, given.value)
 
 
+def _moment(request: Message, field: str) -> datetime | None:
+    if not request.HasField(field):
+        return None
+    try:
+        return convert.moment(getattr(request, field))
+    except (ValueError, OverflowError) as e:
+        raise Malformed("not a time between the years 1 and 9999", field=field) from e
+
+
 def _caller(context: Context) -> str:
     """Who calls, for the record: the name in a client's certificate, where there is one."""
     names = context.peer_identities() or ()
     return ", ".join(bytes(name).decode(errors="replace") for name in names) or "anonymous"
-
-
-class _Chunks(io.RawIOBase):
-    """The chunks of an import as a file, read by a worker thread, so that a slow reader holds its sender back."""
-
-    def __init__(
-        self, requests: AsyncIterator[lists_pb2.ImportListRequest], loop: asyncio.AbstractEventLoop, expected: int
-    ) -> None:
-        """`expected` is the length of the whole file in bytes, 0 where the caller does not know it."""
-        self._requests, self._loop, self._expected = requests, loop, expected
-        self._rest = memoryview(b"")
-        self._bytes = 0
-        self.abandoned = False  # the caller has left; set by the event loop, read there too
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            part = self._part()
-            if part is None:
-                if self._expected not in (0, self._bytes):
-                    raise Malformed(f"{self._bytes} bytes came, the header says {self._expected}", field="header.bytes")
-                return 0
-            convert.refuse_unknown_fields(part)
-            if part.WhichOneof("part") != "chunk":
-                raise Malformed("the header comes once, and first", field="header")
-            self._bytes += len(part.chunk)
-            if self._bytes > MAX_IMPORT_BYTES:
-                raise Malformed(f"more than {MAX_IMPORT_BYTES} bytes", field="chunk")
-            self._rest = memoryview(part.chunk)
-        taken = min(len(buffer), len(self._rest))
-        buffer[:taken] = self._rest[:taken]
-        self._rest = self._rest[taken:]
-        return taken
-
-    def _part(self) -> lists_pb2.ImportListRequest | None:
-        coming = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
-        try:
-            return coming.result(CHUNK_SECONDS)
-        except TimeoutError as e:
-            coming.cancel()
-            raise Malformed(f"nothing came for {CHUNK_SECONDS:.0f} s; nothing was imported", field="chunk") from e
-
-    async def _next(self) -> lists_pb2.ImportListRequest | None:
-        part = await anext(self._requests, None)
-        if part is None:
-            # A caller who leaves ends the stream like one who has sent everything; that he left is told beside it.
-            await asyncio.sleep(LEAVING_SECONDS)
-        if self.abandoned:
-            raise Malformed("the upload was broken off", field="chunk")
-        return part

@@ -62,7 +62,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             ],
         )
         match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(service), server)
-        lists = ListServicer(service.keeper)
+        lists = ListServicer(service.keeper, service.trials, state=settings.state, recipes=settings.recipes)
         lists_pb2_grpc.add_ListServiceServicer_to_server(lists, server)
         health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
         reflection.enable_server_reflection((*SERVICES[1:], reflection.SERVICE_NAME, "grpc.health.v1.Health"), server)

@@ -84,6 +84,28 @@ def test_tail(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1].split()[2:] == ["MATCH", "BLOCK", "v_12", "drawn", "pdq", "distance", "12"]
 
 
+def test_tail_says_what_did_not_count_what_is_held_and_what_was_judged_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held, aside, again = record(1), record(2), record(3)
+    held.matches[0].held = True
+    aside.finding = common_pb2.FINDING_NO_MATCH
+    aside.set_aside.add(match=aside.matches[0], reason=common_pb2.SET_ASIDE_REASON_SUPPRESSED, why="mistaken")
+    aside.ClearField("matches")
+    again.retro.version = 4
+    again.ClearField("matches")
+    ledger = Ledger(tmp_path)
+    for made in (held, aside, again):
+        ledger.append(made, log=True, remember=False)
+    ledger.close()
+    _, out, _ = run(capsys, "log", "tail", "--state", tmp_path)
+    assert [" ".join(line.split()[5:]) for line in out.splitlines()] == [
+        "drawn pdq distance 12, held",
+        "drawn pdq distance 12, set aside: SUPPRESSED",
+        "(judged again)",
+    ]
+
+
 @pytest.mark.parametrize(("number", "shown"), [(0, 0), (10, 10), (500, EVENTS)])
 def test_tail_of_any_length(state: Path, capsys: pytest.CaptureFixture[str], number: int, shown: int) -> None:
     _, out, _ = run(capsys, "log", "tail", "-n", number, "--json", "--state", state)
@@ -216,9 +238,10 @@ def test_backup_and_check(state: Path, tmp_path: Path, capsys: pytest.CaptureFix
     copy = tmp_path / "copy"
     code, out, _ = run(capsys, "backup", copy, "--json", "--state", state)
     assert code == 0
-    assert json.loads(out)["blake2b-256"].keys() == {"ledger/data.mdb"}
+    assert json.loads(out)["blake2b-256"].keys() == {"keys/uploaders.key", "ledger/data.mdb"}
     code, out, _ = run(capsys, "check", "--state", copy)
-    assert (code, out) == (0, f"everything is as it was written: {EVENTS} events, {EVENTS} verdict ids\n")
+    counted = f"1 keys, {EVENTS} events, {EVENTS} verdict ids, 2 entry counts, 1 guard"
+    assert (code, out) == (0, f"everything is as it was written: {counted}\n")
     assert run(capsys, "check", "--json", "--state", copy)[:2] == (0, "")
     assert run(capsys, "backup", copy, "--state", state)[0] == 65
 
