@@ -22,6 +22,7 @@ class Builds:
         self._command, self._built = command, built
         self._running: asyncio.Task[None] | None = None
         self._failed: dict[tuple[int, int], float] = {}  # list and version → monotonic seconds of the last failure
+        self.problem = ""  # why the last build failed; "" where it did not
 
     def want(self, wanted: Sequence[Wanted]) -> None:
         """Starts the first of these that has not just failed, unless something is being built."""
@@ -46,8 +47,10 @@ class Builds:
         if process.returncode:
             self._failed[wanted.list_number, wanted.version] = time.monotonic()
             said = told.decode(errors="replace").strip().rpartition("\n")[2]
-            trace.error("the snapshot of list '%s' could not be built: %s", wanted.name, said)
+            self.problem = f"the snapshot of list '{wanted.name}' could not be built: {said}"
+            trace.error("%s", self.problem)
             return
+        self.problem = ""
         self._failed.pop((wanted.list_number, wanted.version), None)
         trace.info("the snapshot of list '%s' was built in %.1f s", wanted.name, time.monotonic() - began)
         self._built(wanted.list_number)

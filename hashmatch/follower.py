@@ -136,6 +136,8 @@ class Follower:
             self._built = built or self._built
         self._builds.want(self._live.wanted)
         if self._built is None:
+            if self._live.generation is None and self._builds.problem:
+                raise Unavailable(self._builds.problem)
             if self._live.generation is None:
                 raise Building(self._live.waiting())
             return

@@ -21,7 +21,7 @@ from hashmatch.store.lists import ListStore
 from hashmatch.v1 import lists_pb2
 
 COUNT = 30_000
-KILLS = 12
+KILLS = 20
 
 
 @pytest.fixture

@@ -207,3 +207,15 @@ def test_a_second_person_is_asked_for(deployment) -> None:
     assert "this list wants another person to activate it" in deployment.stderr
     deployment.environ = {"LOGNAME": "bob"}
     assert "version" in deployment.run("lists", "activate", "ours")
+
+
+def test_a_snapshot_that_cannot_be_built_is_said_and_not_waited_for(deployment, tmp_path: Path) -> None:
+    deployment.run("lists", "create", "large")
+    deployment.run("lists", "import", "large", "-", "--activate", given=hexes(values(LARGE)))
+    (deployment.state / "snapshots").write_text("in the way")
+    picture = tmp_path / "any"
+    picture.write_bytes(b"not a picture")
+    deployment.run("match", picture, expect=69)
+    assert "the snapshot of list 'large' could not be built" in deployment.stderr
+    (deployment.state / "snapshots").unlink()
+    deployment.run("match", picture, expect=3)

@@ -69,6 +69,17 @@ def test_what_is_like_nothing_is_refused(content: bytes) -> None:
     assert refused.value.field == "format"
 
 
+def test_columns_that_are_mapped_are_a_tables_whatever_they_are_called() -> None:
+    text = f"PDQ hash,Class\n{PDQ[0]},A\n"
+    assert rows(text, columns={"PDQ hash": "pdq", "Class": "label"}) == [Raw(2, "pdq", PDQ[0], "A")]
+
+
+def test_a_mostly_broken_file_of_lines_is_told_of_line_by_line() -> None:
+    found = opened(f"zz zz zz\nhello there you\n{PDQ[0]}\n")
+    assert found.format == lists_pb2.IMPORT_FORMAT_HEX
+    assert [type(row) for row in found] == [Reject, Reject, Raw]
+
+
 def test_a_hashkeeper_set_without_files_is_refused() -> None:
     with pytest.raises(Malformed, match="describes a set"):
         rows('"hashset_id","name","vendor","num_of_files"\n"1","a","b","3"\n')

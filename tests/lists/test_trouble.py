@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-KILLS = 60
+KILLS = 80
 FLIPS = 400
 
 

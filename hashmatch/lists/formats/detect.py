@@ -48,7 +48,7 @@ def detect(head: bytes, hash_types: Iterable[str]) -> lists_pb2.ImportFormat.Val
     kinds = {line.split()[0].decode("latin-1").casefold() for line in lines if len(line.split()) > 1}
     if kinds & (TYPES.keys() | NOT_MEDIA):
         return lists_pb2.IMPORT_FORMAT_THREATEXCHANGE
-    if sum(_HEX.fullmatch(line) is not None for line in lines) * 2 > len(lines):
+    if any(_HEX.fullmatch(line) for line in lines):  # the others are told of as rejects
         return lists_pb2.IMPORT_FORMAT_HEX
     raise Malformed(
         "it is not like any format that is known; name one with --format, and for a table what its columns are",

@@ -83,7 +83,9 @@ def open_list(file: BinaryIO, asked: Asked, widths: Mapping[str, int]) -> Readin
     if ahead.peek(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
         ahead.read(len(codecs.BOM_UTF8))
     if form == lists_pb2.IMPORT_FORMAT_AUTO:
-        form = detect(ahead.peek(HEAD_BYTES), asked.hash_types)
+        # Whoever says what the columns hold has a table, whatever its columns are called.
+        mapped = bool(asked.columns)
+        form = lists_pb2.IMPORT_FORMAT_CSV if mapped else detect(ahead.peek(HEAD_BYTES), asked.hash_types)
     if asked.columns and form not in (lists_pb2.IMPORT_FORMAT_CSV, *TABLES):
         raise Malformed("only a table has columns", field="columns")
     rows, count = _reader(form, ahead, asked, widths)
