@@ -66,9 +66,7 @@ class Ingested:
 
     def rows(self, hash_type: str) -> Iterator[Row]:
         """Keys and serialised entries of one hash type, in ascending order."""
-        if hash_type not in self._sorted:
-            return iter(())
-        return ((key, rest[_ORDER_BYTES:]) for key, rest in self._sorted[hash_type].rows())
+        return self._sorted[hash_type].rows(_ORDER_BYTES) if hash_type in self._sorted else iter(())
 
     def keys(self, hash_type: str) -> Iterator[bytes]:
         """The keys of one hash type, joined, in ascending order, some hundred thousand at a time."""

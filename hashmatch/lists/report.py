@@ -15,7 +15,7 @@ from hashmatch.index.recipe import Recipe
 from hashmatch.lists.contents import Contents, aligned
 from hashmatch.lists.ingest import Ingested
 from hashmatch.lists.reader import ListReader
-from hashmatch.store.lists import ListStore, Row
+from hashmatch.store.lists import ListStore
 from hashmatch.types import Fingerprint
 from hashmatch.v1 import lists_pb2
 from hashmatch.v1.store_pb2 import ListRecord
@@ -86,17 +86,17 @@ def _near_duplicates(found: Ingested, hash_type: str, number: int, recipe: Recip
     size = min(number, MAX_SAMPLE, max(1, MAX_COMPARED // number))
     step = number // size
     width = recipe.value_bytes
-    sample = b"".join(key for at, key in _numbered(found.rows(hash_type)) if at % step == 0)[: size * width]
-    queries = hamming.pack(sample, width)
+    sample, passed = [], 0
+    for keys in found.keys(hash_type):
+        rows = hamming.pack(keys, width)
+        sample.append(rows[-passed % step :: step].tobytes())
+        passed += len(rows)
+    queries = hamming.pack(b"".join(sample)[: size * width], width)
     neighbours = np.zeros(len(queries), np.int64)
     for keys in found.keys(hash_type):
         query, _, _ = hamming.within(queries, hamming.pack(keys, width), threshold)
         neighbours += np.bincount(query, minlength=len(queries))
     return int((neighbours > 1).sum()), len(queries)  # each has itself
-
-
-def _numbered(rows: Iterator[Row]) -> Iterator[tuple[int, bytes]]:
-    return ((at, key) for at, (key, _) in enumerate(rows))
 
 
 def _shared(store: ListStore, other: Contents, found: Ingested, hash_type: str) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from hashmatch import clock, convert
 from hashmatch.errors import Refused
-from hashmatch.lists.contents import Contents, aligned
+from hashmatch.lists.contents import Contents
 from hashmatch.store.list_tables import CANARY
 from hashmatch.store.lists import Edit, ListStep, ListView, Row
 from hashmatch.v1.lists_pb2 import ImportListResponse
@@ -51,8 +51,17 @@ def with_canaries(record: ListRecord, rows: Mapping[str, Iterable[Row]]) -> dict
 
 
 def _among(rows: Iterable[Row], canary: bytes) -> Iterator[Row]:
-    for key, payload, is_canary in aligned(rows, [(canary, CANARY)]):
-        yield key, is_canary or payload or b""
+    """Rows in order of key with the canary's in its place; most of them are passed on untouched."""
+    rows = iter(rows)
+    for row in rows:
+        if row[0] >= canary:
+            yield canary, CANARY
+            if row[0] != canary:
+                yield row
+            yield from rows
+            return
+        yield row
+    yield canary, CANARY
 
 
 def attributed(version: VersionRecord, edit: Edit) -> Edit:
