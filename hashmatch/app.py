@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from hashmatch import __version__, builder, convert
+from hashmatch import __version__, builder, clock, convert
+from hashmatch.access.credentials import Credentials
+from hashmatch.audit import entry_counts
 from hashmatch.audit.ledger import Ledger
 from hashmatch.builds import Builds
 from hashmatch.config import Settings
@@ -20,6 +22,7 @@ from hashmatch.index.base import KERNEL
 from hashmatch.index.live import LiveIndex
 from hashmatch.index.recipe import Recipe, load_recipes, opaque
 from hashmatch.lists.keeper import ListKeeper
+from hashmatch.lists.proposals import Proposals
 from hashmatch.media.sandbox import Sandbox
 from hashmatch.media.versions import decoders
 from hashmatch.pipeline import Pipeline
@@ -27,7 +30,7 @@ from hashmatch.store.lists import ListStore
 from hashmatch.store.traffic import Sample, Traffic
 from hashmatch.trials import Trials
 from hashmatch.types import Fingerprint, ListState, Revision, Wanted
-from hashmatch.v1.store_pb2 import ListRecord, VersionRecord
+from hashmatch.v1.store_pb2 import EntryCountRecord, ListRecord, VersionRecord
 
 trace = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ class Service:
     follower: Follower
     pipeline: Pipeline
     trials: Trials
+    proposals: Proposals
+    credentials: Credentials
 
     @property
     def widths(self) -> dict[str, int]:
@@ -56,8 +61,16 @@ class Service:
         return opaque | {t: recipe.value_bytes for t, recipe in self.recipes.items() if recipe.enabled}
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whoever wants to know how the service does; called on the event loop, `committed` on the ledger's thread."""
+
+    stage: Callable[[str, float], None] = lambda _name, _seconds: None  # of a submission, and its seconds
+    committed: Callable[[int, float], None] = lambda _facts, _seconds: None  # one transaction of the ledger
+
+
 @asynccontextmanager
-async def running(settings: Settings, *, spares: int = 1) -> AsyncIterator[Service]:
+async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = None) -> AsyncIterator[Service]:
     """The service over `settings.state`, its workers started and its lists being followed.
 
     Raises:
@@ -68,11 +81,14 @@ async def running(settings: Settings, *, spares: int = 1) -> AsyncIterator[Servi
     seen = perceptual(recipes)
     if KERNEL == "numpy":
         trace.warning("look-ups are slower than they could be: no C compiler was there when hashmatch was installed")
-    async with sandboxed(settings, seen, spares=spares) as sandbox, AsyncExitStack() as closing:
+    watch = watch or Watch()
+    async with sandboxed(settings, seen, spares=spares, watch=watch) as sandbox, AsyncExitStack() as closing:
         store = ListStore(settings.state)
         closing.callback(store.close)
         keeper = ListKeeper(store, recipes)
-        ledger = Ledger(settings.state, idempotency_hours=settings.idempotency_hours)
+        credentials = Credentials(settings.state)
+        closing.callback(credentials.close)
+        ledger = Ledger(settings.state, idempotency_hours=settings.idempotency_hours, committed=watch.committed)
         closing.callback(ledger.close)
         live = live_index(store, settings, recipes, keeper.entry_ids)
         follower = Follower(
@@ -92,13 +108,26 @@ async def running(settings: Settings, *, spares: int = 1) -> AsyncIterator[Servi
             versions=running_versions,
             log_no_match=settings.log_no_match,
             sample=_sample(settings, traffic, closing),
+            stage=watch.stage,
         )
         following = asyncio.create_task(follower.run(), name="follower")
         closing.push_async_callback(_end, following)
         trials = Trials(keeper, store, live, traffic, ledger, running_versions)
+        proposals = Proposals(store, keeper, release=lambda name, entry_id: release(ledger, name, entry_id))
         yield Service(
-            settings, recipes, running_versions, store, keeper, ledger, sandbox, live, follower, pipeline, trials
-        )
+            settings, recipes, running_versions, store, keeper, ledger, sandbox, live, follower, pipeline, trials,
+            proposals, credentials,
+        )  # fmt: skip
+
+
+def release(ledger: Ledger, name: str, entry_id: str) -> EntryCountRecord:
+    """Lets an entry act again that the collision guard holds, and not be held again for a while.
+
+    Raises:
+        NotFound: it never matched.
+        StoreFailed: nothing was written.
+    """
+    return ledger.release(name, entry_id, clock.now() + entry_counts.EXEMPT)
 
 
 def perceptual(recipes: Mapping[str, Recipe]) -> tuple[str, ...]:
@@ -129,12 +158,15 @@ def live_index(
 
 
 @asynccontextmanager
-async def sandboxed(settings: Settings, hash_types: Iterable[str], *, spares: int = 1) -> AsyncIterator[Sandbox]:
+async def sandboxed(
+    settings: Settings, hash_types: Iterable[str], *, spares: int = 1, watch: Watch | None = None
+) -> AsyncIterator[Sandbox]:
     """Decode workers behind their walls, ready to compute the perceptual types among `hash_types`.
 
     Raises:
         BadConfig: a wall is missing, and the settings do not allow that.
     """
+    stage = watch.stage if watch else Watch().stage
     sandbox = Sandbox(
         workers=settings.workers,
         spares=spares,
@@ -145,6 +177,8 @@ async def sandboxed(settings: Settings, hash_types: Iterable[str], *, spares: in
         hash_types={t: REGISTRY[t].value_bytes for t in hash_types if t in REGISTRY and not REGISTRY[t].exact},
         require_walls=settings.walls == "required",
         queue_limit=settings.queue,
+        queue_seconds=settings.queue_ms / 1000,
+        waited=lambda seconds: stage("queue", seconds),
     )
     await sandbox.start()
     try:

@@ -14,13 +14,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hashmatch.errors import BadConfig
+from hashmatch.errors import BadConfig, Malformed
+from hashmatch.roles import roles_from
 
 PREFIX = "HASHMATCH_"
+CLIENT_VARIABLES = frozenset(
+    {
+        "HASHMATCH_KEY_FILE",
+        "HASHMATCH_CA",
+        "HASHMATCH_CERTIFICATE",
+        "HASHMATCH_CERTIFICATE_KEY",
+        "HASHMATCH_SERVER",
+        "HASHMATCH_PROTO_INCLUDE",
+    }
+)
+"""What callers of a server are told by; no settings of one."""
 
 
 def _setting(default: Any, parse: Callable[[Any], Any], help_: str) -> Any:
-    return dataclasses.field(default=default, metadata={"parse": parse, "help": help_})
+    metadata = {"parse": parse, "help": help_}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
@@ -67,19 +82,55 @@ def _path(value: Any) -> Path:
     return Path(value).expanduser()
 
 
-def _loopback(value: Any) -> str:
-    """`host:port` on this machine alone: nothing here authenticates callers yet, so nothing else may reach it."""
+def _path_or_none(value: Any) -> Path | None:
+    return None if value in ("", None) else _path(value)
+
+
+def _address(value: Any) -> str:
+    """`host:port`; whether it may be reached from elsewhere is decided once all settings are known."""
     host, _, port = str(value).rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
+    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError("want HOST:PORT")
-    bare = host.strip("[]")
-    try:
-        on_loopback = bare == "localhost" or ipaddress.ip_address(bare).is_loopback
-    except ValueError as e:
-        raise ValueError("want an IP address or localhost") from e
-    if not on_loopback:
-        raise ValueError("listening beyond loopback needs TLS and authentication, which this version does not have")
+    if host != "localhost":
+        try:
+            ipaddress.ip_address(host.strip("[]"))
+        except ValueError as e:
+            raise ValueError("want an IP address or localhost") from e
     return str(value)
+
+
+def _address_or_none(value: Any) -> str:
+    return "" if value == "" else _address(value)
+
+
+def _metrics_address(value: Any) -> str:
+    return str(value) if value in ("", "auto") else _address(value)
+
+
+def _url_or_none(value: Any) -> str:
+    if value and not str(value).startswith(("http://", "https://")):
+        raise ValueError("want an http or https URL")
+    return str(value)
+
+
+def _accounts(value: Any) -> dict[str, tuple[str, ...]]:
+    """Roles by account name: a table in a file; in a variable "ann=analyst+detail,bob=approver"."""
+    if isinstance(value, str):
+        value = {
+            name: roles.split("+") for name, _, roles in (part.partition("=") for part in value.split(",") if part)
+        }
+    if not isinstance(value, dict) or not all(isinstance(roles, list | tuple) for roles in value.values()):
+        raise ValueError("want a table: account = [role, …]")
+    try:
+        return {str(name): tuple(sorted(roles_from(map(str, roles), "accounts"))) for name, roles in value.items()}
+    except Malformed as e:
+        raise ValueError(e.problem) from e
+
+
+def on_loopback(address: str) -> bool:
+    """Whether only this machine can reach `host:port`."""
+    host = address.rpartition(":")[0].strip("[]")
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +138,27 @@ class Settings:
     """Everything an operator can set. Each field's help says its unit."""
 
     state: Path = _setting(Path("hashmatch-state"), _path, "directory of all state")
-    listen: str = _setting("127.0.0.1:50051", _loopback, "address to serve gRPC on")
+    listen: str = _setting("127.0.0.1:50051", _address, "address to serve gRPC on")
     workers: int = _setting(
         os.cpu_count() or 1, _whole(1, 256), "decode workers"
+    )  # fmt: skip
+    processes: int = _setting(
+        1, _whole(1, 64), "server processes that share the address; they share the decode workers"
+    )
+    auth: str = _setting(
+        "auto", _one_of("auto", "required", "open"),
+        "'required': callers show a key or a certificate; 'open': they need not, on loopback alone; 'auto': open until "
+        "the first key is made",
+    )  # fmt: skip
+    tls_certificate: Path | None = _setting(
+        None, _path_or_none, "PEM file of the certificate chain; read anew when changed"
+    )
+    tls_key: Path | None = _setting(None, _path_or_none, "PEM file of its private key")
+    tls_client_ca: Path | None = _setting(
+        None, _path_or_none, "PEM file of authorities; every caller must then have a certificate of theirs"
+    )  # fmt: skip
+    accounts: Mapping[str, tuple[str, ...]] = _setting(
+        {}, _accounts, "roles of this machine's accounts in the command line; none: every role"
     )  # fmt: skip
     walls: str = _setting(
         "required", _one_of("required", "available"),
@@ -102,9 +171,16 @@ class Settings:
         480 << 20, _whole(128 << 20, 8 << 30), "most memory of one decode worker, bytes"
     )  # fmt: skip
     queue: int = _setting(64, _whole(1, 10_000), "submissions that may wait for a decode worker")
-    in_flight: int = _setting(256, _whole(1, 100_000), "requests answered at once")
+    queue_ms: int = _setting(
+        100, _whole(1, 60_000), "how long a submission may have to wait for a decode worker; beyond, it is refused, ms"
+    )  # fmt: skip
+    in_flight: int = _setting(256, _whole(1, 100_000), "requests answered at once; look-ups by fingerprint apart")
+    connections: int = _setting(20_000, _whole(1, 1_000_000), "connections held at once")
     in_flight_bytes: int = _setting(
         256 << 20, _whole(1 << 20, 64 << 30), "media held for unanswered submissions, bytes"
+    )  # fmt: skip
+    spool_bytes: int = _setting(
+        1 << 20, _whole(0, 64 << 20), "of a chunked upload, held in memory while it comes; the rest is spooled, bytes"
     )  # fmt: skip
     poll_ms: int = _setting(25, _whole(1, 10_000), "how often the lists are looked at for changes, milliseconds")
     canary_seconds: float = _setting(60.0, _seconds(0.1, 86_400), "how often every list's canary is searched, seconds")
@@ -115,6 +191,17 @@ class Settings:
     )  # fmt: skip
     traffic_days: int = _setting(7, _whole(1, 90), "how long they are kept, days")
     drain_seconds: float = _setting(10.0, _seconds(0, 600), "how long a stopping server finishes what is in flight")
+    metrics_listen: str = _setting(
+        "auto", _metrics_address,
+        "address of metrics and probes over HTTP; auto: 127.0.0.1:9464, or a free port where it is taken; empty: none",
+    )  # fmt: skip
+    http_listen: str = _setting("", _address_or_none, "address of the HTTP and JSON gateway; empty: none")
+    log_format: str = _setting("text", _one_of("text", "json"), "form of the trace on standard error")
+    log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least severe line of the trace")
+    tracing_endpoint: str = _setting(
+        "", _url_or_none, "OTLP/HTTP endpoint that spans are sent to; empty: none are made"
+    )
+    tracing_permille: int = _setting(10, _whole(0, 1000), "of calls without a trace of their own, how many get one")
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
@@ -151,7 +238,33 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
             except (ValueError, TypeError) as e:
                 raise BadConfig(f"{origin}: {key} = {value!r}: {e}") from e
             origins[key] = origin
-    return Loaded(Settings(**values), origins)
+    settings = Settings(**values)
+    _agree(settings)
+    return Loaded(settings, origins)
+
+
+def _agree(settings: Settings) -> None:
+    """Refuses what is wrong only together.
+
+    Raises:
+        BadConfig: names the settings.
+    """
+    tls = settings.tls_certificate is not None
+    if tls != (settings.tls_key is not None):
+        raise BadConfig("tls_certificate and tls_key are given together, or neither is")
+    if settings.tls_client_ca is not None and not tls:
+        raise BadConfig("tls_client_ca needs tls_certificate and tls_key")
+    for name in ("listen", "http_listen"):
+        address = getattr(settings, name)
+        if address and not on_loopback(address) and not (tls and settings.auth == "required"):
+            raise BadConfig(
+                f"{name} = '{address}': listening beyond loopback needs TLS and authentication: give "
+                "tls_certificate and tls_key, and auth = 'required'"
+            )
+    if settings.processes > settings.workers:
+        raise BadConfig(
+            f"processes = {settings.processes}, workers = {settings.workers}: every server process needs a worker"
+        )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -164,6 +277,5 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name.removeprefix(PREFIX).lower(): value for name, value in sorted(environ.items()) if name.startswith(PREFIX)
-    }
+    own = {name: value for name, value in environ.items() if name.startswith(PREFIX) and name not in CLIENT_VARIABLES}
+    return {name.removeprefix(PREFIX).lower(): value for name, value in sorted(own.items())}

@@ -4,8 +4,12 @@
     ├── Malformed          INVALID_ARGUMENT      65   the caller's bytes or fields are wrong; names the field
     ├── NotFound           NOT_FOUND             65
     ├── Conflict           ALREADY_EXISTS        65   the name or request id is taken by something else
+    │   └── AnsweredElsewhere                         by another server process, which was asked at the same time
     ├── Refused            FAILED_PRECONDITION   65   well-formed, and not to be done in this state
+    ├── Unauthenticated    UNAUTHENTICATED       77   no identity was shown, or none that is known
+    ├── Forbidden          PERMISSION_DENIED     77   the caller is known, and may not do this
     ├── Overloaded         RESOURCE_EXHAUSTED    75   try again after `retry_after` seconds
+    │   └── OverBudget     RESOURCE_EXHAUSTED    75   the caller's own limit, not the server's
     ├── Unavailable        UNAVAILABLE           69   the server must not answer now
     ├── DeadlinePassed     DEADLINE_EXCEEDED     75   the caller's own deadline
     ├── StoreFailed        UNAVAILABLE           74   the disk refused; nothing half-written stays
@@ -58,10 +62,30 @@ class Conflict(HashmatchError):
     status, exit_code, reason = "ALREADY_EXISTS", 65, "CONFLICT"
 
 
+class AnsweredElsewhere(Conflict):
+    """The request id was answered by another process meanwhile."""
+
+
 class Refused(HashmatchError):
     """Not to be done in the present state."""
 
     status, exit_code, reason = "FAILED_PRECONDITION", 65, "REFUSED"
+
+
+class Unauthenticated(HashmatchError):
+    """Show a key or a certificate that is known here, has not expired and was not revoked."""
+
+    status, exit_code, reason = "UNAUTHENTICATED", 77, "UNAUTHENTICATED"
+
+    def __init__(self, message: str | None = None, *, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why  # for the trace: which of these it is would help whoever tries keys
+
+
+class Forbidden(HashmatchError):
+    """The caller is known, and may not do this."""
+
+    status, exit_code, reason = "PERMISSION_DENIED", 77, "FORBIDDEN"
 
 
 class Overloaded(HashmatchError):
@@ -72,6 +96,12 @@ class Overloaded(HashmatchError):
     def __init__(self, message: str | None = None, *, retry_after: float = 0.1) -> None:
         super().__init__(message)
         self.retry_after = retry_after  # seconds
+
+
+class OverBudget(Overloaded):
+    """The caller's own limit is used up."""
+
+    reason = "OVER_BUDGET"
 
 
 class Unavailable(HashmatchError):

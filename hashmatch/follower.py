@@ -75,6 +75,11 @@ class Follower:
         """Whether verdicts may be given now."""
         return self._failure is None
 
+    @property
+    def proven_seconds_ago(self) -> float | None:
+        """How long ago every list's canary was found; None where it never was."""
+        return None if self._proven == float("-inf") else time.monotonic() - self._proven
+
     async def ready(self) -> None:
         """Waits until it is known whether verdicts may be given, and for what is being built until then.
 

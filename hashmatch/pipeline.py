@@ -19,7 +19,7 @@ from typing import Protocol
 
 from hashmatch import clock, convert, verdict
 from hashmatch.audit.ledger import Ledger
-from hashmatch.errors import Conflict, DeadlinePassed, Unavailable
+from hashmatch.errors import AnsweredElsewhere, Conflict, DeadlinePassed, Unavailable
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.index.generation import Generation, Segment
 from hashmatch.index.recipe import Recipe
@@ -44,7 +44,15 @@ REVISION_WAIT = 1.0  # seconds that a request waits for its min_revision; a chan
 class Examiner(Protocol):
     """Turns hostile bytes into fingerprints, elsewhere."""
 
-    async def examine(self, media: bytes, wanted: Wanted, *, timeout: float | None = None) -> Examination:
+    async def examine(
+        self,
+        media: bytes,
+        wanted: Wanted,
+        *,
+        timeout: float | None = None,
+        share: str = "",
+        digests: tuple[Hashed, ...] = (),
+    ) -> Examination:
         """What the bytes are. Raises Overloaded, DeadlinePassed, Unavailable; bad media is an answer."""
 
 
@@ -78,7 +86,9 @@ class Pipeline:
         versions: Mapping[str, str],
         log_no_match: bool,
         sample: Sample | None = None,
+        stage: Callable[[str, float], None] = lambda _name, _seconds: None,
     ) -> None:
+        """`stage` is told how many seconds each stage of a submission took: "examine", "search", "record"."""
         self._examiner = examiner
         self._serving = serving
         self._ledger = ledger
@@ -89,14 +99,16 @@ class Pipeline:
         )
         self._versions = versions
         self._log_no_match = log_no_match
+        self._stage = stage
         self._sample = sample  # of traffic; None: none is kept
         self._answering: dict[str, asyncio.Future[None]] = {}  # by request id; done when there is an answer, or none
 
-    async def judge(self, submission: Submission, *, timeout: float | None = None) -> VerdictRecord:
+    async def judge(self, submission: Submission, *, timeout: float | None = None, share: str = "") -> VerdictRecord:
         """The verdict on one submission, recorded before it is returned unless it is NO_MATCH with nothing set aside.
 
         Args:
             timeout: seconds that the caller still waits.
+            share: whose it is, where callers are served in turn.
         Raises:
             Conflict: the request id was used for another question.
             NotFound: a list that was named is not active.
@@ -113,16 +125,16 @@ class Pipeline:
         answered = asyncio.get_running_loop().create_future()
         self._answering[request_id] = answered
         try:
-            return await self._judge(submission, timeout)
+            return await self._judge(submission, timeout, share)
         finally:
             del self._answering[request_id]
             answered.set_result(None)
 
-    async def hash(self, media: bytes, wanted: Wanted, *, timeout: float | None = None) -> Examination:
+    async def hash(self, media: bytes, wanted: Wanted, *, timeout: float | None = None, share: str = "") -> Examination:
         """Fingerprints only: looks nothing up, records nothing."""
-        return await self._examiner.examine(media, wanted, timeout=timeout)
+        return await self._examiner.examine(media, wanted, timeout=timeout, share=share)
 
-    async def _judge(self, submission: Submission, timeout: float | None) -> VerdictRecord:
+    async def _judge(self, submission: Submission, timeout: float | None, share: str) -> VerdictRecord:
         began = time.monotonic()
         if submission.min_revision and not await self._serving.reach(
             submission.min_revision, min(REVISION_WAIT, timeout or REVISION_WAIT)
@@ -132,8 +144,10 @@ class Pipeline:
         generation = self._serving.generation()
         scope = generation.scope(submission.lists)
         left = None if timeout is None else timeout - (time.monotonic() - began)
-        examination = await self._examine(submission, self.wanted(scope), left)
+        examination = await self._examine(submission, self.wanted(scope), left, share)
+        searched = time.monotonic()
         candidates, count = generation.search(examination.hashed, scope)
+        self._stage("search", time.monotonic() - searched)
         input_digest = _sha256(submission, examination)
         found = verdict.decide(
             verdict_id=clock.new_id("v"),
@@ -148,17 +162,27 @@ class Pipeline:
             suppressions=generation.suppressions,
             held=self._ledger.held(),
         )
+        recorded = time.monotonic()
         record = await self._record(found, submission, input_digest)
+        self._stage("record", time.monotonic() - recorded)
         if self._sample is not None and record.hashed:
             self._sample.offer(lambda: convert.record_to_traffic(record), found.at)
         return record
 
-    async def _examine(self, submission: Submission, wanted: Wanted, timeout: float | None) -> Examination:
+    async def _examine(self, submission: Submission, wanted: Wanted, timeout: float | None, share: str) -> Examination:
         if submission.media is None:
             return self._usable(Examination(hashed=submission.fingerprints))
         if timeout is not None and timeout <= 0:
             raise DeadlinePassed
-        return self._usable(await self._examiner.examine(submission.media, wanted, timeout=timeout))
+        began = time.monotonic()
+        try:
+            return self._usable(
+                await self._examiner.examine(
+                    submission.media, wanted, timeout=timeout, share=share, digests=submission.digests
+                )
+            )
+        finally:
+            self._stage("examine", time.monotonic() - began)
 
     def _usable(self, examination: Examination) -> Examination:
         """The examination without fingerprints below their recipe's quality, each of whose types is marked for it."""
@@ -199,7 +223,14 @@ class Pipeline:
                 if submission.given_id:
                     self._ledger.append(record, log=False, remember=True)
                 return record
-        await asyncio.wrap_future(self._ledger.append(record, log=True, remember=submission.given_id))
+        try:
+            await asyncio.wrap_future(self._ledger.append(record, log=True, remember=submission.given_id))
+        except AnsweredElsewhere:
+            # Another process was asked the same at the same time, and was first to commit: its answer is the answer.
+            earlier = self._ledger.remembered(submission.request_id)
+            if earlier is None:
+                raise
+            return _same_question(earlier.record.verdict, submission)
         return record
 
 
@@ -230,7 +261,7 @@ def _sha256(submission: Submission, examination: Examination | None = None) -> b
                 for h in submission.fingerprints
             )
         ).digest()
-    for hashed in examination.hashed if examination else ():
+    for hashed in examination.hashed if examination else submission.digests:
         if hashed.fingerprint.hash_type == "sha256":
             return hashed.fingerprint.value
     return hashlib.sha256(submission.media).digest()

@@ -163,6 +163,7 @@ class Submission:
     lists: tuple[str, ...] = ()  # names; empty: every active list
     min_revision: Revision = Revision(0)
     given_id: bool = True  # the caller chose request_id, so a retry can come
+    digests: tuple[Hashed, ...] = ()  # the media's exact ones, where they were made as it arrived
 
     def __repr__(self) -> str:
         size = f"{len(self.media)} bytes" if self.media is not None else f"{len(self.fingerprints)} fingerprints"

@@ -237,8 +237,8 @@ def test_a_policy_that_changes_while_media_is_hashed_is_not_claimed(tmp_path):
         class Slow:
             """The real workers, during whose work the list begins to ask for flips."""
 
-            async def examine(self, media, wanted, *, timeout=None):
-                found = await service.sandbox.examine(media, wanted, timeout=timeout)
+            async def examine(self, media, wanted, **options):
+                found = await service.sandbox.examine(media, wanted, **options)
                 policy = lists_pb2.Policy(variants=["flips"])
                 changed = service.keeper.set_policy("known", policy, by="tests")
                 assert await service.follower.reach(Revision(changed.revision), 10)

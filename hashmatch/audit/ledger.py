@@ -57,8 +57,11 @@ class Ledger:
         idempotency_hours: float = 168,
         readonly: bool = False,
         now: Callable[[], datetime] = clock.now,
+        committed: Callable[[int, float], None] = lambda _facts, _seconds: None,
     ) -> None:
         """Opens the ledger of a state directory and verifies its tail; makes it where it is missing.
+
+        `committed` is told of every transaction how many facts it held and how many seconds it took.
 
         Raises:
             BadConfig: the directory cannot be used, or is open in this process already.
@@ -82,14 +85,15 @@ class Ledger:
             except BaseException:
                 self._env.close()
                 raise
-            self._writer = GroupWriter(self._commit, self._tidy, TIDY_SECONDS)
+            self._writer = GroupWriter(self._commit, self._tidy, TIDY_SECONDS, committed)
 
     def append(self, record: VerdictRecord, *, log: bool, remember: bool) -> Future[int]:
         """A future that is done once the record is on disk: its sequence, or 0 where it was not to be logged.
 
         `log` makes it an event; `remember` keeps it as the answer to its request id, and where it is not logged no more
         of it than the caller is answered. The future fails with StoreFull
-        or StoreFailed (then nothing of it is kept), or Conflict (that verdict id is taken). It may be abandoned.
+        or StoreFailed (then nothing of it is kept), Conflict (that verdict id is taken) or AnsweredElsewhere (another
+        process has answered the same request id, which stands). It may be abandoned.
         The record belongs to the ledger from now on: do not change it.
 
         Raises:
@@ -136,6 +140,8 @@ class Ledger:
             first = self._rows.last_sequence(txn) + 1
             for fact in group:
                 try:
+                    if fact.answer is not None:
+                        self._rows.refuse_answered(txn, fact.request, fact.answer)
                     if fact.log:
                         self._rows.append(txn, first + len(logged), at, fact.record)
                         logged.append(fact.record)
@@ -269,6 +275,16 @@ class Ledger:
     def healthy(self) -> bool:
         """Whether the last transaction succeeded. While the disk is full one is tried every second."""
         return not self.failure()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing will be written before a restart."""
+        return self._writer is not None and self._writer.stopped
+
+    @property
+    def queued(self) -> int:
+        """Facts that wait to be written."""
+        return self._writer.queued if self._writer else 0
 
     def failure(self) -> str:
         """Why nothing can be written now; "" while it can."""

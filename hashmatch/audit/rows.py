@@ -8,11 +8,11 @@ from datetime import UTC
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.audit import tables
-from hashmatch.errors import Conflict, Corrupt, NotFound
+from hashmatch.errors import AnsweredElsewhere, Conflict, Corrupt, NotFound
 from hashmatch.store import codec
 from hashmatch.store.env import Env, Txn
 from hashmatch.v1.audit_pb2 import CountRecord, Event, VerdictRecord
-from hashmatch.v1.common_pb2 import Finding
+from hashmatch.v1.common_pb2 import FINDING_MATCH, Finding
 from hashmatch.v1.store_pb2 import RequestRecord
 
 MAX_VERDICT_ID_BYTES = 128  # ours have 34; LMDB's keys end at 511
@@ -103,6 +103,18 @@ class Rows:
         """
         stored = txn.get(key, db=self._requests)
         return None if stored is None else codec.read(key, stored, "requests", RequestRecord)
+
+    def refuse_answered(self, txn: Txn, key: bytes, answer: RequestRecord) -> None:
+        """Lets an answer be kept where it is the first to its request id. A MATCH is kept whatever came first.
+
+        Raises:
+            AnsweredElsewhere: another process kept one between this one's look and now.
+        """
+        earlier = self.request(txn, key)
+        if earlier is None or earlier.verdict.verdict_id == answer.verdict.verdict_id:
+            return
+        if answer.verdict.finding != FINDING_MATCH or earlier.verdict.finding == FINDING_MATCH:
+            raise AnsweredElsewhere
 
     def remember(self, txn: Txn, key: bytes, answer: RequestRecord) -> None:
         """Keeps the answer to a request id, in place of an earlier one."""

@@ -50,13 +50,16 @@ class GroupWriter:
         commit: Callable[[Sequence[Waiting]], Sequence[int | HashmatchError]],
         tidy: Callable[[], bool],
         tidy_seconds: float,
+        committed: Callable[[int, float], None] = lambda _facts, _seconds: None,
     ) -> None:
         """`commit` writes a group in one synced transaction and says for each fact its sequence or why it is refused.
 
         `tidy` is called on the same thread every `tidy_seconds`, and as a try for room while the disk is full. It says
-        whether there is more to do: then it is called again at once, after the group that waits meanwhile.
+        whether there is more to do: then it is called again at once, after the group that waits meanwhile. `committed`
+        is told of every group that was written how many facts it had and how many seconds that took.
         """
         self._commit, self._tidy, self._tidy_seconds = commit, tidy, tidy_seconds
+        self._committed = committed
         self._wake = threading.Condition()  # guards the seven below
         self._queue: deque[Waiting] = deque()
         self._to_log = 0  # of those queued
@@ -99,6 +102,16 @@ class GroupWriter:
         """Why the last transaction failed; None once one succeeded."""
         with self._wake:
             return self._failure
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing will be written any more."""
+        return self._stopped
+
+    @property
+    def queued(self) -> int:
+        """Facts that wait."""
+        return len(self._queue)
 
     def close(self) -> None:
         """Writes what is queued, calls `tidy` once more, and ends."""
@@ -145,7 +158,10 @@ class GroupWriter:
 
     def _write(self, group: list[Waiting]) -> None:
         outcomes: list[int | HashmatchError] = []
+        began = time.monotonic()
         failure = self._attempt(lambda: outcomes.extend(self._commit(group)))
+        if failure is None:
+            self._committed(len(group), time.monotonic() - began)
         for fact, outcome in zip(group, [failure] * len(group) if failure else outcomes, strict=True):
             if isinstance(outcome, HashmatchError):
                 fact.written.set_exception(_again(outcome))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from hashmatch.cli import lists_curating, lists_trials, options
+from hashmatch.cli import lists_approvals, lists_curating, lists_policy, lists_trials, options
 from hashmatch.cli import lists_verbs as run
 from hashmatch.hashing.variants import QUERY_VARIANTS
 from hashmatch.lists.formats import csv
@@ -23,7 +23,9 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     own = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
-    verb = _verb(own, "create", run.create, "make a list with nothing in it yet", "create ncmec --operator NCMEC")
+    verb = _verb(
+        own, "create", lists_policy.create, "make a list with nothing in it yet", "create ncmec --operator NCMEC"
+    )
     verb.add_argument("list", metavar="LIST", help="its name: a–z, 0–9, '.', '_', '-'")
     verb.add_argument("--operator", default="", metavar="TEXT", help="whose list it is")
     verb.add_argument("--purpose", default="", metavar="TEXT", help="what it is for, and under which agreement")
@@ -109,6 +111,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--within", type=int, default=0, metavar="BITS", help="greatest distance (default: 0, equal)")
 
     lists_curating.add_verbs(own, _verb)
+    lists_approvals.add_verbs(own, _verb)
     lists_trials.add_verbs(own, _verb)
 
     verb = _verb(own, "export", run.export, "write a version's entries to a file", "export ours ours.csv --format csv")
@@ -118,7 +121,11 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--version", type=int, default=0, metavar="N", help="default: the active one")
 
     verb = _verb(
-        own, "policy", run.policy, "show or change how a list matches", "policy ours --threshold pdq=24 --shadow"
+        own,
+        "policy",
+        lists_policy.policy,
+        "show or change how a list matches",
+        "policy ours --threshold pdq=24 --shadow",
     )
     verb.add_argument("list", metavar="LIST")
     _policy_options(verb)

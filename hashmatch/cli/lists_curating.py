@@ -8,10 +8,10 @@ from contextlib import closing
 
 from google.protobuf.message import Message
 
-from hashmatch import clock, convert
+from hashmatch import app, convert
 from hashmatch.audit import entry_counts
 from hashmatch.audit.ledger import Ledger
-from hashmatch.cli import format
+from hashmatch.cli import format, lists_approvals
 from hashmatch.cli import lists_verbs as shared
 from hashmatch.cli.amounts import moment
 from hashmatch.cli.lists_output import as_dict, show_import
@@ -216,8 +216,11 @@ def suppressions(args: argparse.Namespace) -> int:
 
 
 def release(args: argparse.Namespace) -> int:
+    change = lists_pb2.ReleaseEntryRequest(name=args.list, entry_id=args.entry, reason=args.reason)
+    if lists_approvals.proposed(args, change):
+        return 0
     with closing(Ledger(args.state)) as ledger:
-        ledger.release(args.list, args.entry, clock.now() + entry_counts.EXEMPT)
+        app.release(ledger, args.list, args.entry)
         counted = ledger.entry_count(args.list, args.entry)
     if args.json:
         format.emit(as_dict(convert.match_count_to_wire(counted)) if counted else {})

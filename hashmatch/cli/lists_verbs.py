@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hashmatch.cli import format
-from hashmatch.cli.amounts import moment, permille, seconds
+from hashmatch.cli.amounts import moment, permille
 from hashmatch.cli.lists_output import (
     as_dict,
     show_edit,
@@ -73,15 +73,6 @@ def by() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
-
-
-def create(args: argparse.Namespace) -> int:
-    with keeper(args) as lists:
-        wanted = _policy(args, lists_pb2.Policy())
-        show_list(
-            lists.create(args.list, operator=args.operator, purpose=args.purpose, policy=wanted, by=by()), args.json
-        )
-    return 0
 
 
 def show(args: argparse.Namespace) -> int:
@@ -210,50 +201,6 @@ def export(args: argparse.Namespace) -> int:
         else:
             write_file(Path(args.file), write(entries))
     return 0
-
-
-POLICY_OPTIONS = (
-    "threshold", "disposition", "variants", "shadow", "trust", "benign", "rollout", "rollout_seed", "surfaces",
-    "regions", "refresh", "two_person", "collision",
-)  # fmt: skip
-
-
-def policy(args: argparse.Namespace) -> int:
-    if all(getattr(args, option) in (None, []) for option in POLICY_OPTIONS):
-        return show(args)
-    with keeper(args) as lists:
-        wanted = _policy(args, lists.get(args.list).policy)
-        show_list(lists.set_policy(args.list, wanted, reason=args.reason, by=by()), args.json)
-    return 0
-
-
-def _policy(args: argparse.Namespace, present: lists_pb2.Policy) -> lists_pb2.Policy:
-    """`present` with what the options say."""
-    changed = lists_pb2.Policy()
-    changed.CopyFrom(present)
-    if args.disposition:
-        changed.disposition = DISPOSITIONS[args.disposition]
-    if args.trust:
-        changed.trust = TRUST[args.trust]
-    for switch in ("shadow", "benign", "two_person"):
-        if getattr(args, switch) is not None:
-            setattr(changed, switch, getattr(args, switch))
-    for several in ("variants", "surfaces", "regions"):
-        if getattr(args, several) is not None:
-            getattr(changed, several)[:] = [name.strip() for name in getattr(args, several).split(",") if name.strip()]
-    for hash_type, bits in pairs(args.threshold, "--threshold", "TYPE=BITS"):
-        if not (bits.isascii() and bits.isdigit() and len(bits) <= 4):
-            raise Malformed("--threshold: want TYPE=BITS, BITS a whole number")
-        changed.thresholds[hash_type] = int(bits)
-    if args.rollout is not None:
-        changed.rollout_permille = permille(args.rollout, "--rollout")
-    if args.rollout_seed is not None:
-        changed.rollout_seed = args.rollout_seed
-    if args.refresh is not None:
-        changed.refresh_seconds = seconds(args.refresh, "--refresh")
-    if args.collision is not None:
-        changed.collision_uploaders = max(0, args.collision)
-    return changed
 
 
 def pairs(given: list[str], option: str, want: str, *, empty: bool = False) -> Iterator[tuple[str, str]]:

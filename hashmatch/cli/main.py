@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from hashmatch import __version__
-from hashmatch.cli import backup, check, hash, lists, log, match, options, serve, status
+from hashmatch.cli import accounts, backup, check, hash, keys, lists, log, match, options, serve, status
 from hashmatch.errors import HashmatchError
 
-VERBS = (serve, match, hash, lists, log, status, backup, check)
+VERBS = (serve, match, hash, lists, log, keys, status, backup, check)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +29,8 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
+    for name, leaf in accounts.leaves(top):
+        leaf.set_defaults(verb=name)
     return top
 
 
@@ -38,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.settings = options.loaded(args).settings
         args.state = args.settings.state
+        accounts.permit(args)
         return int(args.run(args))
     except HashmatchError as e:
         print(f"hashmatch: {e}", file=sys.stderr)

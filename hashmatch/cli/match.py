@@ -33,7 +33,7 @@ matched and a file could not be read; 3 nothing matched and something is UNKNOWN
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "match",
-        parents=[options.common()],
+        parents=[options.common(), options.server()],
         help="judge media against the active lists",
         description="Judge media against the active hash lists; every MATCH is recorded first.",
         epilog=EXAMPLE,
@@ -42,7 +42,6 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="files, folders with --recursive, '-' for standard input"
     )
-    parser.add_argument("--server", metavar="ADDR", help="ask this server instead of opening the state directory")
     parser.add_argument("--recursive", action="store_true", help="walk folders")
     parser.add_argument(
         "--fingerprints", action="store_true", help="PATHs hold `hash_type fingerprint` lines, not media"
@@ -112,7 +111,7 @@ async def _judge(
 ) -> AsyncIterator[Callable[[match_pb2.MatchRequest], Awaitable[match_pb2.MatchResponse]]]:
     """What answers a request: a server, or the state directory opened here."""
     if args.server:
-        async with client.AsyncClient(args.server) as remote:
+        async with client.AsyncClient(args.server, **options.reach(args)) as remote:
             yield remote.ask
         return
     async with app.running(media.settings_for(args), spares=0) as service:

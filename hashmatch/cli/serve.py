@@ -6,9 +6,10 @@ import argparse
 import asyncio
 import dataclasses
 import json
-import logging
+from pathlib import Path
 
 from hashmatch.cli import format, options
+from hashmatch.server import lifecycle, logs, supervisor
 from hashmatch.server import serve as server
 
 EXAMPLE = """\
@@ -17,7 +18,7 @@ example:
   hashmatch serve --config hashmatch.toml --print-config
 
 Settings come from --config, then HASHMATCH_… variables (HASHMATCH_WORKERS=4), then flags; unknown ones are refused.
-SIGTERM finishes what is in flight and exits 0."""
+SIGTERM finishes what is in flight and exits 0. SIGHUP, or a changed file, takes over settings and certificates."""
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,7 +31,12 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
-    parser.add_argument("--listen", metavar="ADDR", help="HOST:PORT on loopback; port 0 picks a free one")
+    parser.add_argument("--listen", metavar="ADDR", help="HOST:PORT; port 0 picks a free one; TLS beyond loopback")
+    parser.add_argument("--processes", metavar="N", help="server processes that share the address (default: 1)")
+    parser.add_argument("--auth", choices=("auto", "required", "open"), help="whether callers must show who they are")
+    parser.add_argument("--metrics-listen", metavar="ADDR", help="HOST:PORT of metrics and probes; '' for none")
+    parser.add_argument("--http-listen", metavar="ADDR", help="HOST:PORT of the HTTP and JSON gateway (default: none)")
+    parser.add_argument("--log-format", choices=("text", "json"), help="form of the trace on standard error")
     parser.add_argument("--workers", metavar="N", help="decode workers (default: one per core)")
     parser.add_argument(
         "--walls",
@@ -46,8 +52,21 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def run(args: argparse.Namespace) -> int:
     if args.print_config:
         return _print_config(args)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(server.serve(args.settings, announce=lambda line: _announce(line, args.json)))
+    settings = args.settings
+    logs.start(settings.log_format, settings.log_level)
+
+    def announce(line: str) -> None:
+        _announce(line, args.json)
+
+    lifecycle.no_core_dumps()
+    with lifecycle.only_server(settings.state):
+        if settings.processes > 1:
+            asyncio.run(supervisor.Supervisor(settings, announce, options.given(args)).run())
+        else:
+            file = Path(args.config) if args.config else None
+            asyncio.run(
+                server.serve(settings, announce=announce, load=lambda: options.loaded(args).settings, file=file)
+            )
     return 0
 
 

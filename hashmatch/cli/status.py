@@ -22,14 +22,11 @@ Exit code 69 where the server asked is not serving."""
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "status",
-        parents=[options.common()],
+        parents=[options.common(), options.server()],
         help="what is active, what is recorded, whether a server serves",
         description="Show the active lists, the ledger's length, and whether a server gives verdicts.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--server", metavar="ADDR", help="ask this server whether it serves, instead of reading the state directory"
     )
     parser.set_defaults(run=run)
 
@@ -49,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _server(args: argparse.Namespace) -> int:
-    with client.Client(args.server) as remote:
+    with client.Client(args.server, **options.reach(args)) as remote:
         serving = remote.serving()
     if args.json:
         format.emit({"server": args.server, "serving": serving})

@@ -80,14 +80,19 @@ def refuse_unknown_fields(request: Message, path: str = "") -> None:
 
 
 def submission_from_wire(
-    request: match_pb2.MatchRequest, *, request_id: str, widths: Mapping[str, int], media: bytes | None = None
+    request: match_pb2.MatchRequest,
+    *,
+    request_id: str,
+    widths: Mapping[str, int],
+    media: bytes | None = None,
+    digests: tuple[Hashed, ...] = (),
 ) -> Submission:
     """A valid submission.
 
     Args:
         request_id: used where the caller gave none.
         widths: value length in bytes per hash type that may be looked up.
-        media: the media where it did not come inside the request.
+        media: the media where it did not come inside the request, and its exact `digests` where they are known.
     Raises:
         Malformed: names the field.
     """
@@ -113,6 +118,7 @@ def submission_from_wire(
         lists=tuple(dict.fromkeys(request.lists)),
         min_revision=Revision(request.min_revision),
         given_id=bool(request.request_id),
+        digests=digests,
     )
 
 

@@ -64,18 +64,44 @@ class ListKeeper(ListEditor):
             step.finish(record, change)
             return messages.hash_list(step, record)
 
-    def set_policy(self, name: str, policy: lists_pb2.Policy, *, reason: str = "", by: str) -> lists_pb2.HashList:
-        """The list under its new policy, which replaces the old one whole.
+    def check_policy(self, policy: lists_pb2.Policy) -> lists_pb2.Policy:
+        """The policy as it would be stored.
 
         Raises:
-            NotFound, Malformed: names the field.
+            Malformed: names the field.
         """
-        checked = terms.policy(policy, self._recipes)
+        return terms.policy(policy, self._recipes)
+
+    def set_policy(
+        self,
+        name: str,
+        policy: lists_pb2.Policy,
+        *,
+        reason: str = "",
+        by: str,
+        approver: str = "",
+        instead_of: lists_pb2.Policy | None = None,
+    ) -> lists_pb2.HashList:
+        """The list under its new policy, which replaces the old one whole.
+
+        Args:
+            instead_of: the policy that must be in force until then, where that matters.
+        Raises:
+            NotFound, Malformed: names the field.
+            Refused: the list wants two persons for this (`proposals.py` is how they come together), or another policy
+                is in force.
+        """
+        checked = self.check_policy(policy)
         reason = terms.text(reason, "reason")
         with self._store.step() as step:
             record = step.list(name)
+            if record.policy.two_person and checked != record.policy and approver in ("", by):
+                raise Refused(f"'{name}' wants another person than {by} to approve this")
+            if instead_of is not None and instead_of != record.policy:
+                raise Refused(f"the policy of '{name}' has changed since this was proposed; propose it again")
             record.policy.CopyFrom(checked)
             change = versions.change(record, by, reason)
+            change.approver = approver
             change.policy.CopyFrom(checked)
             step.finish(record, change)
             return messages.hash_list(step, record)

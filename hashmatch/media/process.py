@@ -148,16 +148,21 @@ class Worker:
         return tuple(standing)
 
     async def examine(
-        self, media: memoryview, wanted: Wanted, value_bytes: Mapping[str, int], deadline: float
+        self,
+        media: memoryview,
+        wanted: Wanted,
+        value_bytes: Mapping[str, int],
+        deadline: float,
+        digests: tuple[Hashed, ...] = (),
     ) -> Examination | Reason:
         """The worker's answer, or the reason that the worker gives for having none; it goes on all the same.
 
-        After `deadline` seconds it is killed.
+        After `deadline` seconds it is killed. `digests` are the exact ones where they are known; else it makes them.
 
         Raises:
             Ended: it died, was killed, or talked nonsense; `reason` says what that means for the submission.
         """
-        self.digests = ()
+        self.digests = digests
         self.submissions += 1
         self._asked = True
         self.diagnostics()  # makes room for what this one will write
@@ -177,10 +182,11 @@ class Worker:
     async def _converse(
         self, media: memoryview, wanted: Wanted, value_bytes: Mapping[str, int]
     ) -> Examination | Reason:
-        asked = protocol.wanted_to_json(wanted)
+        asked = protocol.wanted_to_json(wanted, digests=not self.digests)
         await self._loop.sock_sendall(self._socket, protocol.REQUEST.pack(len(asked), media.nbytes) + asked)
         await self._loop.sock_sendall(self._socket, media)
-        self.digests = protocol.digests_from_json((await self._message_of(protocol.DIGESTS))[1])
+        if not self.digests:
+            self.digests = protocol.digests_from_json((await self._message_of(protocol.DIGESTS))[1])
         kind, body = await self._message_of(protocol.EXAMINED, protocol.RAISED)
         if self._received:
             raise Malformed("a worker said more than was asked")

@@ -3,7 +3,8 @@
     to the worker      request   lengths of what follows, the wanted hash types and variants, the media as it is
     from the worker    READY     once: the walls that stand, and those that are missing
                        FAILED    once, instead: why it cannot start
-                       DIGESTS   per request, before anything is decoded, so that a crash does not cost them
+                       DIGESTS   per request, before anything is decoded, so that a crash does not cost them;
+                                 not where the parent has them
                        EXAMINED  per request, or
                        RAISED    the reason why the job could not be done, where it raised an error
 
@@ -85,13 +86,14 @@ def perceptual(wanted: Wanted) -> tuple[str, ...]:
     return tuple(t for t in dict.fromkeys(wanted.hash_types) if t not in DIGEST_BYTES)
 
 
-def wanted_to_json(wanted: Wanted) -> bytes:
-    return json.dumps([list(wanted.hash_types), sorted(wanted.variants)]).encode()
+def wanted_to_json(wanted: Wanted, *, digests: bool) -> bytes:
+    """What a request says of itself; `digests`: the exact ones too."""
+    return json.dumps([list(wanted.hash_types), sorted(wanted.variants), digests]).encode()
 
 
-def wanted_from_json(body: bytes) -> Wanted:
-    hash_types, variants = json.loads(body)  # the parent's own words
-    return Wanted(tuple(hash_types), frozenset(variants))
+def wanted_from_json(body: bytes) -> tuple[Wanted, bool]:
+    hash_types, variants, digests = json.loads(body)  # the parent's own words
+    return Wanted(tuple(hash_types), frozenset(variants)), digests
 
 
 def digests_to_json(digests: tuple[Hashed, ...]) -> object:

@@ -11,15 +11,15 @@ import asyncio
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from hashmatch.errors import BadConfig, DeadlinePassed, HashmatchError, Overloaded, Unavailable
 from hashmatch.media import process, protocol
+from hashmatch.media.fair import FairQueue
 from hashmatch.media.process import Worker
-from hashmatch.types import Examination, Reason, Unhashable, Wanted
+from hashmatch.types import Examination, Hashed, Reason, Unhashable, Wanted
 
 STARTS_AT_ONCE = 2  # so that replacing workers leaves the processor to those that work
 START_ATTEMPTS = 3  # that fail in a row with no worker left, before callers are told
@@ -60,6 +60,8 @@ class Sandbox:
     cpu_seconds: int = 5  # of one submission, kept by the kernel: holds where this process cannot keep the deadline
     require_walls: bool = True  # refuse to start where a wall is missing
     queue_limit: int = 64  # submissions that wait for a worker; one more is refused
+    queue_seconds: float = 60.0  # that the last of them may have to wait, as far as can be foreseen; more is refused
+    waited: Callable[[float], None] = lambda _: None  # told the seconds that each submission waited for its worker
     # Then it is replaced, so that a decoder that was taken over loses its seat, at 1 % of the time of small pictures.
     submissions_per_worker: int = 10_000
 
@@ -71,7 +73,7 @@ class Sandbox:
         )  # fmt: skip
         self._all: set[Worker] = set()  # those that have been ready and have not been removed
         self._idle: list[Worker] = []  # the last one back is the next one out: its caches are warm
-        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._waiting: FairQueue[asyncio.Future[Worker]] = FairQueue()
         self._busy = self._restarts = self._crashes = self._timeouts = 0
         self._failures = 0  # starts that failed in a row
         self._mean_seconds = 0.01  # of a submission, a moving average
@@ -141,23 +143,34 @@ class Sandbox:
         return Stats(self._restarts, self._crashes, self._timeouts, self._busy, len(self._waiting), len(self._idle))
 
     async def examine(
-        self, media: bytes | memoryview, wanted: Wanted, *, timeout: float | None = None, first: bool = False
+        self,
+        media: bytes | memoryview,
+        wanted: Wanted,
+        *,
+        timeout: float | None = None,
+        first: bool = False,
+        share: str = "",
+        digests: tuple[Hashed, ...] = (),
     ) -> Examination:
         """What the media is and hashes to. Its exact digests are in it, whatever happened to the worker.
 
         `timeout` is the seconds that the caller has left, waiting included. A caller that leaves, by timeout or by
         cancellation, frees its place at once and its worker within LEAVING_SECONDS; so long must `media` stay as it is.
-        `first` goes before all who wait, however many: for what the service itself must know.
+        `first` goes before all who wait, however many: for what the service itself must know. Those who wait are
+        served in turn by `share`, and where there is no more room it is made at the cost of who has most waiting.
+        `digests` are the media's exact ones, where they are known already.
 
         Raises:
-            Overloaded: too many wait already.
+            Overloaded: too many wait already, or it would not be begun within `timeout`.
             DeadlinePassed: the caller's time is over.
             Unavailable: there are no workers, and new ones do not start.
         """
         try:
             async with asyncio.timeout(timeout):
-                worker = await self._claim(first)
-                work = self._spawn(self._examine(worker, memoryview(media).cast("B"), wanted))
+                began = time.monotonic()
+                worker = await self._claim(first, share, timeout)
+                self.waited(time.monotonic() - began)
+                work = self._spawn(self._examine(worker, memoryview(media).cast("B"), wanted, digests))
                 try:
                     return await asyncio.shield(work)
                 except asyncio.CancelledError:
@@ -166,11 +179,13 @@ class Sandbox:
         except TimeoutError as e:
             raise DeadlinePassed from e
 
-    async def _examine(self, worker: Worker, media: memoryview, wanted: Wanted) -> Examination:
+    async def _examine(
+        self, worker: Worker, media: memoryview, wanted: Wanted, digests: tuple[Hashed, ...]
+    ) -> Examination:
         began = time.monotonic()
         found: Examination | Reason | None = None
         try:
-            found = await worker.examine(media, wanted, self.hash_types, self.deadline)
+            found = await worker.examine(media, wanted, self.hash_types, self.deadline, digests)
         except process.Ended as e:
             trace.warning("decode worker %d is gone: %s", worker.process.pid, e.__cause__ or "it hung up")
         finally:
@@ -192,24 +207,45 @@ class Sandbox:
             unhashable=tuple(Unhashable(hash_type, reason) for hash_type in protocol.perceptual(wanted)),
         )
 
-    async def _claim(self, first: bool) -> Worker:
+    async def _claim(self, first: bool, share: str, timeout: float | None) -> Worker:
         """A worker, counted as busy: give it back with `_release`."""
         if not self.healthy:
             raise Unavailable("there are no decode workers")
-        if not self._waiting and (worker := self._take()):
+        if not len(self._waiting) and (worker := self._take()):
             return worker
-        if len(self._waiting) >= self.queue_limit and not first:
-            raise Overloaded(retry_after=max(0.1, len(self._waiting) * self._mean_seconds / self.workers))
+        if not first:
+            self._make_room(share, timeout)
         place: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        self._waiting.insert(0 if first else len(self._waiting), place)
+        self._waiting.put(place, share, urgent=first)
         try:
             return await place
         except asyncio.CancelledError:
-            if place in self._waiting:
-                self._waiting.remove(place)
-            if not place.cancelled() and not place.exception():  # it left in the moment that a worker came free for it
+            self._waiting.remove(place, share)
+            if place.done() and not place.cancelled() and not place.exception():  # it left as a worker came free for it
                 self._release(place.result(), keep=True)
             raise
+
+    def _make_room(self, share: str, timeout: float | None) -> None:
+        """Lets one more wait, where that can come to something.
+
+        Raises:
+            Overloaded: the queue is full and nobody has more in it than this share, or the wait would be too long.
+        """
+        wait = self.foreseen_wait
+        if timeout is not None and wait > timeout:
+            raise Overloaded("no worker comes free before the caller's deadline", retry_after=max(0.1, wait))
+        if len(self._waiting) < self.queue_limit and wait <= self.queue_seconds:
+            return
+        other = self._waiting.displace(share)
+        if other is None:
+            raise Overloaded(retry_after=max(0.1, wait))
+        if not other.done():
+            other.set_exception(Overloaded(retry_after=max(0.1, wait)))
+
+    @property
+    def foreseen_wait(self) -> float:
+        """Seconds that one more submission would wait for a worker, by the mean of those before."""
+        return (len(self._waiting) + 1) * self._mean_seconds / self.workers
 
     def _take(self) -> Worker | None:
         while self._idle and self._busy < self.workers:
@@ -230,17 +266,20 @@ class Sandbox:
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:
-        while self._waiting:
-            if self._waiting[0].done():  # its caller has left, and has not yet run to take its place away
-                self._waiting.popleft()
-            elif worker := self._take():
-                self._waiting.popleft().set_result(worker)
-            else:
+        while len(self._waiting):
+            worker = self._take()
+            if worker is None:
                 return
+            while (place := self._waiting.take()) is not None and place.done():
+                pass  # its caller has left, and has not yet run to take its place away
+            if place is None:
+                self._busy -= 1
+                self._idle.append(worker)
+                return
+            place.set_result(worker)
 
     def _dismiss(self) -> None:
-        while self._waiting:
-            place = self._waiting.popleft()
+        while (place := self._waiting.take()) is not None:
             if not place.done():
                 place.set_exception(Unavailable("there are no decode workers"))
 

@@ -80,9 +80,11 @@ def _serve(peer: socket.socket, job: Job, cpu_seconds: int) -> None:
         media = memoryview(buffer)[:media_bytes]
         _receive(peer, media)
         walls.limit_cpu(cpu_seconds)
-        peer.sendall(protocol.message(protocol.DIGESTS, protocol.digests_to_json(job.digests(media.toreadonly()))))
+        wanted, with_digests = protocol.wanted_from_json(bytes(said))
+        if with_digests:
+            peer.sendall(protocol.message(protocol.DIGESTS, protocol.digests_to_json(job.digests(media.toreadonly()))))
         stale = _heap_end() - heap_end > STALE_BYTES
-        peer.sendall(_look(job, media.toreadonly(), protocol.wanted_from_json(bytes(said)), stale))
+        peer.sendall(_look(job, media.toreadonly(), wanted, stale))
         del buffer, media
 
 

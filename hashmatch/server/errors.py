@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
@@ -42,56 +40,8 @@ def status_of(error: Exception) -> status_pb2.Status:
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    """Ends a call with an error's status."""
     status = status_of(error)
     await context.abort(_CODES[status.code], status.message, (("grpc-status-details-bin", status.SerializeToString()),))
     raise AssertionError("abort returned")  # pragma: no cover - it always raises
-
-
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns whatever a handler raises into a status. Every handler may simply raise."""
-
-    async def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], call: grpc.HandlerCallDetails
-    ) -> Any:
-        handler = await continuation(call)
-        if handler is None:
-            return handler
-        streams_in, streams_out = handler.request_streaming, handler.response_streaming
-        wrap = {
-            (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary, _answering),
-            (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary, _answering),
-            (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream, _streaming),
-            (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream, _streaming),
-        }[(bool(streams_in), bool(streams_out))]
-        make, behaviour, guard = wrap
-        return make(
-            guard(behaviour),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-
-
-def _answering(behaviour: Any) -> Any:
-    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            return await behaviour(request, context)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise
-        except Exception as e:
-            await _abort(context, e)
-
-    return answer
-
-
-def _streaming(behaviour: Any) -> Any:
-    async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        try:
-            async for part in behaviour(request, context):
-                yield part
-        except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
-            raise
-        except Exception as e:
-            await _abort(context, e)
-
-    return stream

@@ -1,4 +1,4 @@
-"""grpc.health.v1 that tells the truth: SERVING only while verdicts may be given."""
+"""grpc.health.v1 that tells the truth: ready while verdicts may be given, live while a restart would cure nothing."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ SERVICES = (
     match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name,
     lists_pb2.DESCRIPTOR.services_by_name["ListService"].full_name,
 )
+LIVE = "live"  # the service name under which liveness is asked for; all others are readiness
 
 
 class Health:
-    """The standard servicer, switched by readiness."""
+    """The standard servicer, switched by readiness and liveness."""
 
     def __init__(self) -> None:
         self.servicer = health.aio.HealthServicer()
-        self._told: bool | None = None
+        self._told: dict[str, bool] = {}
 
-    async def report(self, ready: bool) -> None:
-        """Tells every watcher whether verdicts may be given, where that is news."""
-        if ready == self._told:
-            return
-        self._told = ready
-        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in SERVICES:
-            await self.servicer.set(name, status)
+    async def report(self, ready: bool, live: bool = True) -> None:
+        """Tells every watcher whether verdicts may be given and whether the server lives, where that is news."""
+        for name, well in (*((name, ready) for name in SERVICES), (LIVE, live)):
+            if self._told.get(name) != well:
+                self._told[name] = well
+                serving = health_pb2.HealthCheckResponse.SERVING
+                await self.servicer.set(name, serving if well else health_pb2.HealthCheckResponse.NOT_SERVING)

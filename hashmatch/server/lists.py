@@ -16,10 +16,11 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from hashmatch import clock, convert
-from hashmatch.audit import entry_counts
+from hashmatch import app, convert
+from hashmatch.access.callers import CALLER
 from hashmatch.errors import Malformed
 from hashmatch.lists.keeper import ListKeeper
+from hashmatch.lists.proposals import Proposals
 from hashmatch.server.imports import Imports
 from hashmatch.server.threads import Threads
 from hashmatch.trials import Trials
@@ -38,10 +39,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ListServicer(lists_pb2_grpc.ListServiceServicer):
-    def __init__(self, keeper: ListKeeper, trials: Trials, *, state: Path, recipes: Path | None = None) -> None:
+    def __init__(
+        self, keeper: ListKeeper, trials: Trials, proposals: Proposals, *, state: Path, recipes: Path | None = None
+    ) -> None:
         """Serves the lists of `state` under its own recipes, where `recipes` names some."""
         self._lists = keeper
         self._trials = trials
+        self._proposals = proposals
         self._ledger = trials.ledger
         self._imports = Imports(state, recipes)
         self._short = Threads("calls", THREADS, MAX_CALLS, CALL_RETRY_SECONDS)
@@ -61,7 +65,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             operator=request.operator,
             purpose=request.purpose,
             policy=request.policy,
-            by=_caller(context),
+            by=_caller(),
         )
         return lists_pb2.CreateListResponse(list=made)
 
@@ -77,8 +81,11 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         convert.refuse_unknown_fields(request)
         if not request.HasField("policy"):
             raise Malformed("must be given", field="policy")
+        if proposal := await self._short.run(self._proposals.propose, request, by=_caller()):
+            found = await self._short.run(self._lists.get, request.name)
+            return lists_pb2.SetPolicyResponse(list=found, proposal=proposal)
         changed = await self._short.run(
-            self._lists.set_policy, request.name, request.policy, reason=request.reason, by=_caller(context)
+            self._lists.set_policy, request.name, request.policy, reason=request.reason, by=_caller()
         )
         return lists_pb2.SetPolicyResponse(list=changed)
 
@@ -89,7 +96,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         if first is None or first.WhichOneof("part") != "header":
             raise Malformed("the header comes first", field="header")
         convert.refuse_unknown_fields(first)
-        return await self._imports.run(first.header, requests, _caller(context))
+        return await self._imports.run(first.header, requests, _caller())
 
     async def DiffList(self, request: lists_pb2.DiffListRequest, context: Context) -> lists_pb2.DiffListResponse:
         convert.refuse_unknown_fields(request)
@@ -105,7 +112,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             request.version,
             reason=request.reason,
             allow_rejects=request.allow_rejects,
-            by=_caller(context),
+            by=_caller(),
         )
         return lists_pb2.ActivateListResponse(list=changed)
 
@@ -114,7 +121,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
     ) -> lists_pb2.RollBackListResponse:
         convert.refuse_unknown_fields(request)
         changed = await self._short.run(
-            self._lists.roll_back, request.name, request.version, reason=request.reason, by=_caller(context)
+            self._lists.roll_back, request.name, request.version, reason=request.reason, by=_caller()
         )
         return lists_pb2.RollBackListResponse(list=changed)
 
@@ -131,7 +138,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             notes=request.notes,
             expires_at=_moment(request, "expires_at"),
             reason=request.reason,
-            by=_caller(context),
+            by=_caller(),
         )
 
     async def RemoveEntry(
@@ -146,7 +153,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             request.name,
             request.entry_id if which == "entry_id" else _fingerprint(request.fingerprint),
             reason=request.reason,
-            by=_caller(context),
+            by=_caller(),
         )
 
     async def LookUpEntry(
@@ -195,6 +202,8 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         self, request: lists_pb2.SuppressEntryRequest, context: Context
     ) -> lists_pb2.SuppressEntryResponse:
         convert.refuse_unknown_fields(request)
+        if proposal := await self._short.run(self._proposals.propose, request, by=_caller()):
+            return lists_pb2.SuppressEntryResponse(proposal=proposal)
         return await self._short.run(
             self._lists.suppress,
             request.name,
@@ -202,7 +211,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             reason=request.reason,
             approver=request.approver,
             expires_at=_moment(request, "expires_at"),
-            by=_caller(context),
+            by=_caller(),
         )
 
     async def LiftSuppression(
@@ -210,7 +219,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
     ) -> lists_pb2.LiftSuppressionResponse:
         convert.refuse_unknown_fields(request)
         return await self._short.run(
-            self._lists.lift_suppression, request.name, request.entry_id, reason=request.reason, by=_caller(context)
+            self._lists.lift_suppression, request.name, request.entry_id, reason=request.reason, by=_caller()
         )
 
     async def ListSuppressions(
@@ -226,9 +235,10 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         convert.refuse_unknown_fields(request)
         if not request.reason.strip():
             raise Malformed("must be given, for the record", field="reason")
-        until = clock.now() + entry_counts.EXEMPT
-        await self._short.run(self._ledger.release, request.name, request.entry_id, until)
-        trace.warning("entry %s of '%s' was released by %s", request.entry_id, request.name, _caller(context))
+        if proposal := await self._short.run(self._proposals.propose, request, by=_caller()):
+            return lists_pb2.ReleaseEntryResponse(proposal=proposal)
+        await self._short.run(app.release, self._ledger, request.name, request.entry_id)
+        trace.warning("entry %s of '%s' was released by %s", request.entry_id, request.name, _caller())
         counted = self._ledger.entry_count(request.name, request.entry_id)
         return lists_pb2.ReleaseEntryResponse(matches=convert.match_count_to_wire(counted) if counted else None)
 
@@ -243,6 +253,27 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
     ) -> lists_pb2.RetroMatchListResponse:
         convert.refuse_unknown_fields(request)
         return await self._long.run(self._trials.retro_match, request)
+
+    async def ListProposals(
+        self, request: lists_pb2.ListProposalsRequest, context: Context
+    ) -> lists_pb2.ListProposalsResponse:
+        convert.refuse_unknown_fields(request)
+        waiting = await self._short.run(self._proposals.waiting, request.name)
+        return lists_pb2.ListProposalsResponse(proposals=waiting)
+
+    async def ApproveProposal(
+        self, request: lists_pb2.ApproveProposalRequest, context: Context
+    ) -> lists_pb2.ApproveProposalResponse:
+        convert.refuse_unknown_fields(request)
+        done = await self._short.run(self._proposals.approve, request.id, by=_caller())
+        return lists_pb2.ApproveProposalResponse(proposal=done)
+
+    async def WithdrawProposal(
+        self, request: lists_pb2.WithdrawProposalRequest, context: Context
+    ) -> lists_pb2.WithdrawProposalResponse:
+        convert.refuse_unknown_fields(request)
+        gone = await self._short.run(self._proposals.withdraw, request.id)
+        return lists_pb2.WithdrawProposalResponse(proposal=gone)
 
 
 def _page(entries: Iterator[lists_pb2.Entry]) -> list[lists_pb2.Entry]:
@@ -262,7 +293,6 @@ def _moment(request: Message, field: str) -> datetime | None:
         raise Malformed("not a time between the years 1 and 9999", field=field) from e
 
 
-def _caller(context: Context) -> str:
-    """Who calls, for the record: the name in a client's certificate, where there is one."""
-    names = context.peer_identities() or ()
-    return ", ".join(bytes(name).decode(errors="replace") for name in names) or "anonymous"
+def _caller() -> str:
+    """Who calls, for the record. Anonymous callers are one person, so they cannot approve one another."""
+    return CALLER.get().name

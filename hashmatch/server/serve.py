@@ -1,4 +1,4 @@
-"""The server process: starts, says when it is serving, stops in good order."""
+"""One server process: starts, says when it is serving, follows its settings, stops in good order."""
 
 from __future__ import annotations
 
@@ -7,103 +7,300 @@ import ctypes
 import logging
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from hashmatch import app
+from hashmatch.access.callers import Callers
 from hashmatch.config import Settings
-from hashmatch.errors import BadConfig
-from hashmatch.server.errors import ErrorInterceptor
+from hashmatch.errors import BadConfig, HashmatchError
+from hashmatch.server import lifecycle, logs
+from hashmatch.server.admission import Admission
+from hashmatch.server.gate import Gate
 from hashmatch.server.health import SERVICES, Health
+from hashmatch.server.judge import Judge
 from hashmatch.server.lists import ListServicer
+from hashmatch.server.metrics import Metrics
+from hashmatch.server.monitor import Monitor
+from hashmatch.server.reload import LOOK_SECONDS, Reloader
 from hashmatch.server.service import MatchServicer
+from hashmatch.server.tls import Certificate
+from hashmatch.server.tracing import Tracing
 from hashmatch.v1 import lists_pb2_grpc, match_pb2_grpc
 
 MESSAGE_SLACK = 1 << 20  # bytes of a message beside its media: ids, attributes, fingerprints
+MAX_METADATA_BYTES = 16 << 10  # of a call's headers; a key and a trace's context take 300
 MIN_PING_INTERVAL_MS = 5 * 60 * 1000  # gRPC's own default: more frequent pings are refused after two strikes
 HEALTH_SECONDS = 0.1  # how often health is brought to what is true
+GAUGE_SECONDS = 1.0  # how often the gauges are
 KEEPALIVE_MS = 60 * 1000  # a peer that does not answer a ping for so long is gone, and its calls are cancelled
 IDLE_MS = 30 * 60 * 1000  # a connection without calls is closed
+AGE_MS = 60 * 60 * 1000  # a connection is closed gently, so that clients spread over servers that were added
+STUCK_SECONDS = 20.0  # without a turn of the event loop: only a restart cures that
+SPARE_DESCRIPTORS = 512  # for files, workers and pipes, beside those of connections
 
 trace = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one of several server processes does otherwise than the only one."""
+
+    metrics: bool = True  # serves metrics and probes itself
+    shared_port: bool = False  # takes its address together with others
+
+
+async def serve(
+    settings: Settings,
+    *,
+    announce: Callable[[str], None],
+    load: Callable[[], Settings] | None = None,
+    file: Path | None = None,
+    part: Part | None = None,
+) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight.
 
     Args:
         announce: called with one line once verdicts may be given.
+        load: reads the settings anew, for a reload; `file` is theirs, and is looked at for changes.
     Raises:
-        BadConfig: the address, the state directory, a recipe or a wall is not as it must be.
+        BadConfig: the address, the state directory, a certificate, a recipe or a wall is not as it must be.
     """
-    _keep_big_buffers()
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    health = Health()
-    await health.report(False)
-    async with app.running(settings) as service:
+    server = Server(settings, Reloader(settings, load or (lambda: settings), file), part or Part())
+    async with server.running():
+        await server.until_stopped(announce)
+
+
+class Server:
+    """One server process. One event loop owns it."""
+
+    def __init__(self, settings: Settings, reloader: Reloader, part: Part) -> None:
+        self._settings, self._part = settings, part
+        self._certificate = Certificate(settings) if settings.tls_certificate else None
+        self._metrics = Metrics()
+        self._tracing = Tracing(settings)
+        self._health = Health()
+        self._reloader = reloader
+        self._admission = Admission(settings.in_flight_bytes, settings.in_flight, refused=self._metrics.refused)
+        self._stopping = asyncio.Event()
+        self._turned = time.monotonic()  # when the event loop last came by
+        self._address = ""
+        self._monitor: Monitor | None = None
+        self._reload_gateway: Callable[[], None] = lambda: None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything started; on leaving, everything finished that was in flight."""
+        _keep_big_buffers()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        await self._health.report(False)
+        watch = app.Watch(stage=self._stage, committed=self._metrics.committed)
+        async with AsyncExitStack() as closing:
+            closing.callback(self._tracing.close)
+            self._service = await closing.enter_async_context(app.running(self._settings, watch=watch))
+            self._callers = self._known_callers()
+            self._judge = Judge(self._service, self._admission, self._callers, self._metrics)
+            self._lists = ListServicer(
+                self._service.keeper, self._service.trials, self._service.proposals, state=self._settings.state,
+                recipes=self._settings.recipes,
+            )  # fmt: skip
+            self._gate = Gate(self._callers, self._metrics, self._tracing)
+            self._grpc = self._listening()
+            if self._part.metrics and self._settings.metrics_listen:
+                self._monitor = Monitor(
+                    self._settings.metrics_listen, text=self._metrics.text, live=self.not_live, ready=self.not_ready
+                )
+                closing.callback(self._monitor.close)
+            await self._grpc.start()
+            try:
+                async with self._gateway():
+                    yield
+                    trace.info("stopping")
+                    lifecycle.tell_manager("STOPPING=1", "STATUS=finishing what is in flight")
+                    await self._health.report(False)
+                    await self._grpc.stop(self._reloader.settings.drain_seconds)
+            finally:
+                await self._grpc.stop(0)
+                await self._lists.close()
+                await asyncio.to_thread(self._callers.flush, force=True)
+
+    def _known_callers(self) -> Callers:
+        return Callers(self._service.credentials, auth=self._settings.auth, alarm=self._metrics.alarm)
+
+    def _listening(self) -> grpc.aio.Server:
+        settings = self._settings
+        descriptors = lifecycle.raise_file_limit()
+        connections = min(settings.connections, max(64, descriptors - SPARE_DESCRIPTORS))
+        if connections < settings.connections:
+            trace.warning("at most %d connections: the system allows %d open files", connections, descriptors)
         server = grpc.aio.server(
-            interceptors=[ErrorInterceptor()],
-            # gRPC holds a message before we see it, so calls are bounded too: ours, and as many again that only watch.
-            maximum_concurrent_rpcs=2 * settings.in_flight,
+            interceptors=[self._gate],
+            # gRPC holds a message before we see it, so calls are bounded too: media, look-ups, and those that watch.
+            maximum_concurrent_rpcs=4 * settings.in_flight,
             options=[
                 # Twice the media limit, so that media somewhat over it still get an answer that names the limit.
                 ("grpc.max_receive_message_length", 2 * settings.max_media_bytes + MESSAGE_SLACK),
                 ("grpc.max_send_message_length", 2 * settings.max_media_bytes + MESSAGE_SLACK),
-                ("grpc.so_reuseport", 0),
+                ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+                ("grpc.max_allowed_incoming_connections", connections),
+                ("grpc.so_reuseport", int(self._part.shared_port)),
                 ("grpc.max_connection_idle_ms", IDLE_MS),
+                ("grpc.max_connection_age_ms", AGE_MS),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
                 ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
             ],
+            # Media does not compress; and a length that depends on what is in an answer tells of it.
+            compression=grpc.Compression.NoCompression,
         )
-        match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(service), server)
-        lists = ListServicer(service.keeper, service.trials, state=settings.state, recipes=settings.recipes)
-        lists_pb2_grpc.add_ListServiceServicer_to_server(lists, server)
-        health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+        match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(self._service, self._judge), server)
+        lists_pb2_grpc.add_ListServiceServicer_to_server(self._lists, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         reflection.enable_server_reflection((*SERVICES[1:], reflection.SERVICE_NAME, "grpc.health.v1.Health"), server)
         try:
-            port = server.add_insecure_port(settings.listen)
+            if self._certificate:
+                port = server.add_secure_port(settings.listen, self._certificate.credentials())
+            else:
+                port = server.add_insecure_port(settings.listen)
         except RuntimeError as e:
             raise BadConfig(f"cannot listen on {settings.listen}: {e}") from e
-        await server.start()
-        address = f"{settings.listen.rpartition(':')[0]}:{port}"
-        telling = asyncio.create_task(_tell(service, health, address, announce))
-        await asyncio.wait((telling, asyncio.create_task(stopping.wait())), return_when=asyncio.FIRST_COMPLETED)
-        telling.cancel()
-        trace.info("stopping")
-        await health.report(False)
-        await server.stop(settings.drain_seconds)
-        await lists.close()
-        if not stopping.is_set():
-            telling.result()  # raises what made it impossible to serve
+        self._address = f"{settings.listen.rpartition(':')[0]}:{port}"
+        return server
 
+    @asynccontextmanager
+    async def _gateway(self) -> AsyncIterator[None]:
+        if not self._settings.http_listen:
+            yield
+            return
+        from hashmatch.server import gateway  # its packages are an extra
 
-async def _tell(service: app.Service, health: Health, address: str, announce: Callable[[str], None]) -> None:
-    """Announces that verdicts may be given, and from then on keeps health at what is true.
+        application = gateway.application(self._service, self._judge, self._gate)
+        async with gateway.serving(application, self._settings, shared_port=self._part.shared_port) as (
+            address,
+            reload,
+        ):
+            trace.info("the HTTP gateway listens on %s", address)
+            self._reload_gateway = reload
+            yield
 
-    Raises:
-        HashmatchError: why verdicts may not be given from the start.
-    """
-    await service.follower.ready()
-    announce(_announcement(service, address))
-    while True:
-        await health.report(service.follower.serving and service.ledger.healthy and service.sandbox.healthy)
-        await asyncio.sleep(HEALTH_SECONDS)
+    async def until_stopped(self, announce: Callable[[str], None]) -> None:
+        """Serves until a signal says stop.
 
+        Raises:
+            HashmatchError: why verdicts may not be given from the start.
+        """
+        telling = asyncio.create_task(self._tell(announce))
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((telling, stopped), return_when=asyncio.FIRST_COMPLETED)
+        for task in (telling, stopped):
+            task.cancel()
+        if telling.done() and not telling.cancelled():
+            telling.result()
 
-def _announcement(service: app.Service, address: str) -> str:
-    generation = service.follower.generation()
-    entries = sum(sum(s.state.entries.values()) for s in generation.segments.values())
-    walls = ", ".join(service.sandbox.walls) or "no walls"
-    return (
-        f"SERVING on {address}: {len(generation.segments)} active lists, {entries} entries, revision "
-        f"{generation.revision}, {service.settings.workers} workers behind {walls}"
-    )
+    async def _tell(self, announce: Callable[[str], None]) -> None:
+        """Announces that verdicts may be given, and from then on keeps health and gauges at what is true."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            await self._service.follower.ready()
+            await self._health.report(True)  # before it is announced: who reads the line may ask at once
+            announce(self._announcement())
+            lifecycle.tell_manager("READY=1", f"STATUS={self._announcement()}")
+            await watching
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    async def _watch(self) -> None:
+        gauges_at = files_at = watchdog_at = 0.0
+        watchdog = lifecycle.watchdog_seconds() / 2
+        while True:
+            now = self._turned = time.monotonic()
+            await self._health.report(not self.not_ready(), not self.not_live())
+            if now - gauges_at >= GAUGE_SECONDS:
+                gauges_at = now
+                expiry = self._certificate.expires_at if self._certificate else None
+                serving = not self.not_ready()
+                self._metrics.look(self._service, self._admission, serving=serving, certificate_expiry=expiry)
+                await asyncio.to_thread(self._callers.flush)
+            if now - files_at >= LOOK_SECONDS:
+                files_at = now
+                self._look_at_files()
+            if watchdog and now - watchdog_at >= watchdog and not self.not_live():
+                watchdog_at = now
+                lifecycle.tell_manager("WATCHDOG=1")
+            await asyncio.sleep(HEALTH_SECONDS)
+
+    def not_ready(self) -> str:
+        """Why verdicts may not be given now; "" where they may."""
+        if self._stopping.is_set():
+            return "stopping"
+        try:
+            self._service.follower.generation()
+        except HashmatchError as e:
+            return str(e)
+        if failure := self._service.ledger.failure():
+            return failure
+        return "" if self._service.sandbox.healthy else "there are no decode workers"
+
+    def not_live(self) -> str:
+        """Why only a restart helps; "" where it would cure nothing."""
+        if time.monotonic() - self._turned > STUCK_SECONDS:
+            return "the event loop hangs"
+        return self._service.ledger.failure() if self._service.ledger.stopped else ""
+
+    def _look_at_files(self) -> None:
+        if self._reloader.changed():
+            self._reload()
+        elif self._certificate and (outcome := self._reload_certificate(self._certificate)) != "unchanged":
+            self._metrics.reloaded(outcome)
+
+    def _reload(self) -> None:
+        lifecycle.tell_manager(*lifecycle.reloading())
+        outcomes = {self._reloader.reload(self._apply)}
+        if self._certificate:
+            outcomes.add(self._reload_certificate(self._certificate))
+        for outcome in outcomes - {"unchanged"} or {"unchanged"}:
+            self._metrics.reloaded(outcome)
+        lifecycle.tell_manager("READY=1")
+
+    def _reload_certificate(self, certificate: Certificate) -> str:
+        outcome = certificate.reload()
+        if outcome == "reloaded":
+            self._reload_gateway()
+        return outcome
+
+    def _apply(self, settings: Settings) -> None:
+        logs.start(settings.log_format, settings.log_level)
+        self._admission.most_bytes, self._admission.most_requests = settings.in_flight_bytes, settings.in_flight
+        self._service.sandbox.queue_limit = settings.queue
+        self._service.sandbox.queue_seconds = settings.queue_ms / 1000
+        self._judge.settings = settings
+
+    def _stage(self, name: str, seconds: float) -> None:
+        self._metrics.stage(name, seconds)
+        self._tracing.stage(name, seconds)
+
+    def _announcement(self) -> str:
+        generation = self._service.follower.generation()
+        entries = sum(sum(s.state.entries.values()) for s in generation.segments.values())
+        walls = ", ".join(self._service.sandbox.walls) or "no walls"
+        metrics = f", metrics on {self._monitor.address}" if self._monitor else ""
+        return (
+            f"SERVING on {self._address}: {len(generation.segments)} active lists, {entries} entries, revision "
+            f"{generation.revision}, {self._settings.workers} workers behind {walls}{metrics}"
+        )
 
 
 def _keep_big_buffers() -> None:

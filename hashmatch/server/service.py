@@ -8,30 +8,33 @@ from typing import Any
 
 import grpc
 
-from hashmatch import clock, convert
+from hashmatch import convert
+from hashmatch.access.callers import CALLER
 from hashmatch.app import Service
-from hashmatch.errors import Malformed
+from hashmatch.errors import Malformed, OverBudget, Overloaded
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.hashing.variants import QUERY_VARIANTS
 from hashmatch.media import limits
 from hashmatch.media.sniff import DECODED
-from hashmatch.server.admission import Admission
 from hashmatch.server.errors import status_of
+from hashmatch.server.judge import Judge
+from hashmatch.server.spool import Spool
 from hashmatch.types import Wanted
 from hashmatch.v1 import match_pb2, match_pb2_grpc
 
 STREAM_WINDOW = 16  # items of one stream judged at once; more wait unread, so that flow control holds the sender back
+STREAM_WAIT = 10.0  # seconds that an item of a stream without a deadline waits for room, before it is refused
+CHUNK_SECONDS = 30.0  # between two chunks of an upload; a sender who is silent for longer is gone
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class MatchServicer(match_pb2_grpc.MatchServiceServicer):
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._admission = Admission(service.settings.in_flight_bytes, service.settings.in_flight)
+    def __init__(self, service: Service, judge: Judge) -> None:
+        self._service, self._judge = service, judge
 
     async def Match(self, request: match_pb2.MatchRequest, context: Context) -> match_pb2.MatchResponse:
-        return await self._judge(request, context.time_remaining())
+        return await self._judge.one(request, context.time_remaining())
 
     async def MatchStream(
         self, requests: AsyncIterator[match_pb2.MatchRequest], context: Context
@@ -41,10 +44,11 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
 
         async def answer(request: match_pb2.MatchRequest) -> None:
             try:
-                response = await self._judge(request, context.time_remaining())
+                response = await self._when_there_is_room(request, context)
                 reply = match_pb2.MatchStreamResponse(request_id=response.request_id, response=response)
             except Exception as e:
                 # One bad item never ends the stream: its error is its answer.
+                self._judge.failed(e)
                 reply = match_pb2.MatchStreamResponse(request_id=request.request_id[:128], error=status_of(e))
             await answers.put(reply)
             places.release()
@@ -55,6 +59,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
                     async for request in requests:
                         await places.acquire()
                         judging.create_task(answer(request))
+                        del request  # up to a window of them is enough
             finally:
                 await answers.put(None)  # also where a message did not parse, which ends the stream
 
@@ -66,13 +71,40 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         finally:
             reading.cancel()
 
+    async def _when_there_is_room(self, request: match_pb2.MatchRequest, context: Context) -> match_pb2.MatchResponse:
+        """The verdict on an item of a stream, which waits for room instead of being refused: so its sender is slowed.
+
+        Raises:
+            OverBudget: the caller's own limit holds for items as for calls.
+            Overloaded: there was none for too long.
+        """
+        self._judge.spend()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + STREAM_WAIT
+        while True:
+            left = context.time_remaining()
+            try:
+                return await self._judge.one(request, left)
+            except OverBudget:
+                raise
+            except Overloaded as e:
+                pause = min(e.retry_after, 1.0)
+                if loop.time() + pause >= until or (left is not None and pause >= left):
+                    raise
+                await asyncio.sleep(pause)
+
     async def MatchUpload(
         self, requests: AsyncIterator[match_pb2.MatchUploadRequest], context: Context
     ) -> match_pb2.MatchResponse:
+        settings = self._judge.settings
         header: match_pb2.MatchRequest | None = None
-        media = bytearray()
-        with self._admission.admit() as grow:
-            async for part in requests:
+        # What is spooled holds no memory, so a slow sender keeps nobody else's place for it: only what is in memory is
+        # admitted while it comes, and the whole once there is a verdict to make.
+        with (
+            self._judge.admit() as grow,
+            Spool(settings.state / "spool", settings.spool_bytes) as spool,
+        ):
+            while (part := await _next(requests)) is not None:
                 convert.refuse_unknown_fields(part)
                 if part.WhichOneof("part") == "header":
                     if header is not None:
@@ -81,19 +113,25 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
                 elif header is None:
                     raise Malformed("the header comes first", field="chunk")
                 else:
-                    grow(len(part.chunk))
-                    media += part.chunk
-                    self._bound(len(media), "chunk")
+                    self._judge.bound(spool.size + len(part.chunk), "chunk")
+                    before = spool.in_memory
+                    spool.write(part.chunk)
+                    grow(spool.in_memory - before)
             if header is None:
                 raise Malformed("the upload is empty", field="header")
-            return await self._admitted(header, context.time_remaining(), bytes(media))
+            grow(spool.size - spool.in_memory)
+            return await self._judge.admitted(
+                header, context.time_remaining(), media=spool.media(), digests=spool.digests()
+            )
 
     async def Hash(self, request: match_pb2.HashRequest, context: Context) -> match_pb2.HashResponse:
         convert.refuse_unknown_fields(request)
-        self._bound(len(request.media), "media")
+        self._judge.bound(len(request.media), "media")
         wanted = self._wanted(request)
-        with self._admission.admit(len(request.media)):
-            examination = await self._service.pipeline.hash(request.media, wanted, timeout=context.time_remaining())
+        with self._judge.admit(len(request.media)):
+            examination = await self._service.pipeline.hash(
+                request.media, wanted, timeout=context.time_remaining(), share=CALLER.get().share
+            )
         rows = convert.examination_to_wire(examination, every_variant=bool(request.variants))
         asked = set(request.hash_types)
         return match_pb2.HashResponse(
@@ -108,50 +146,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         self, request: match_pb2.GetCapabilitiesRequest, context: Context
     ) -> match_pb2.GetCapabilitiesResponse:
         convert.refuse_unknown_fields(request)
-        settings = self._service.settings
-        return match_pb2.GetCapabilitiesResponse(
-            media_types=sorted(DECODED),
-            hash_types=[
-                match_pb2.HashTypeCapability(
-                    hash_type=hash_type,
-                    value_bytes=recipe.value_bytes,
-                    ceiling=recipe.ceiling,
-                    default_threshold=recipe.default_threshold,
-                    min_quality=recipe.min_quality,
-                    computed=hash_type in REGISTRY,
-                )
-                for hash_type, recipe in sorted(self._service.recipes.items())
-                if recipe.enabled
-            ],
-            limits=match_pb2.Limits(
-                max_media_bytes=settings.max_media_bytes,
-                max_pixels=dict(limits.MAX_PIXELS),
-                max_frames_hashed=limits.MAX_FRAMES_HASHED,
-                max_request_id_chars=convert.MAX_REQUEST_ID_CHARS,
-                max_fingerprints=convert.MAX_FINGERPRINTS,
-                deadline_ms=round(settings.decode_seconds * 1000),
-            ),
-            versions=self._service.versions,
-            variants=QUERY_VARIANTS,
-        )
-
-    async def _judge(self, request: match_pb2.MatchRequest, timeout: float | None) -> match_pb2.MatchResponse:
-        self._bound(len(request.media), "media")
-        with self._admission.admit(len(request.media)):
-            return await self._admitted(request, timeout)
-
-    async def _admitted(
-        self, request: match_pb2.MatchRequest, timeout: float | None, media: bytes | None = None
-    ) -> match_pb2.MatchResponse:
-        submission = convert.submission_from_wire(
-            request, request_id=clock.new_id("r"), widths=self._service.widths, media=media
-        )
-        return convert.record_to_response(await self._service.pipeline.judge(submission, timeout=timeout))
-
-    def _bound(self, size: int, field: str) -> None:
-        most = self._service.settings.max_media_bytes
-        if size > most:
-            raise Malformed(f"{size} bytes of media, at most {most}", field=field)
+        return capabilities(self._service)
 
     def _wanted(self, request: match_pb2.HashRequest) -> Wanted:
         for i, hash_type in enumerate(request.hash_types):
@@ -164,3 +159,41 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         enabled = self._service.pipeline.wanted(()).hash_types
         wanted = tuple(t for t in enabled if not request.hash_types or t in request.hash_types)
         return Wanted(wanted, frozenset(request.variants))
+
+
+def capabilities(service: Service) -> match_pb2.GetCapabilitiesResponse:
+    """Formats, hash types, limits, versions."""
+    settings = service.settings
+    return match_pb2.GetCapabilitiesResponse(
+        media_types=sorted(DECODED),
+        hash_types=[
+            match_pb2.HashTypeCapability(
+                hash_type=hash_type,
+                value_bytes=recipe.value_bytes,
+                ceiling=recipe.ceiling,
+                default_threshold=recipe.default_threshold,
+                min_quality=recipe.min_quality,
+                computed=hash_type in REGISTRY,
+            )
+            for hash_type, recipe in sorted(service.recipes.items())
+            if recipe.enabled
+        ],
+        limits=match_pb2.Limits(
+            max_media_bytes=settings.max_media_bytes,
+            max_pixels=dict(limits.MAX_PIXELS),
+            max_frames_hashed=limits.MAX_FRAMES_HASHED,
+            max_request_id_chars=convert.MAX_REQUEST_ID_CHARS,
+            max_fingerprints=convert.MAX_FINGERPRINTS,
+            deadline_ms=round(settings.decode_seconds * 1000),
+            stream_window=STREAM_WINDOW,
+        ),
+        versions=service.versions,
+        variants=QUERY_VARIANTS,
+    )
+
+
+async def _next(requests: AsyncIterator[match_pb2.MatchUploadRequest]) -> match_pb2.MatchUploadRequest | None:
+    try:
+        return await asyncio.wait_for(anext(requests, None), CHUNK_SECONDS)
+    except TimeoutError as e:
+        raise Malformed(f"nothing came for {CHUNK_SECONDS:.0f} s", field="chunk") from e

@@ -24,7 +24,7 @@ from hashmatch.store.list_tables import (
     spans,
 )
 from hashmatch.types import Revision
-from hashmatch.v1.lists_pb2 import Suppression
+from hashmatch.v1.lists_pb2 import Proposal, Suppression
 from hashmatch.v1.store_pb2 import ChangeRecord, DraftRecord, EntryRecord, ListRecord, TombstoneRecord, VersionRecord
 
 CHUNK = 1 << 12  # rows handled at once: large enough to amortise a call, small enough for a cache
@@ -161,6 +161,12 @@ class ListStep(ListView):
         """Whether there was one."""
         at = NUMBER.pack(list_number) + entry_digest
         return self._txn.delete(at, db=self._env.table("suppressions"))
+
+    def put_proposal(self, proposal: Proposal) -> None:
+        self._put("proposals", proposal.id.encode(), proposal.SerializeToString())
+
+    def drop_proposal(self, proposal_id: str) -> None:
+        self._delete("proposals", proposal_id.encode())
 
     def finish(self, record: ListRecord, change: ChangeRecord) -> Revision:
         """Stores the list as it is now with the change that led there, and returns the new revision: a step's end."""

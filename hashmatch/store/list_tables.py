@@ -10,6 +10,7 @@
     tombstones    list u32, type u16, key                       → TombstoneRecord: removed by hand
     suppressions  list u32, entry's digest                      → Suppression
     drafts        list u32, base u32                            → DraftRecord: rows of no version yet
+    proposals     id                                            → Proposal: what waits for a second person
     changes       revision u64                                  → ChangeRecord, append-only
     totals        "totals"                                      → Totals, "entry-id-key" → digest of that key
 
@@ -29,7 +30,7 @@ from hashmatch.v1.store_pb2 import EntryRecord, VersionRecord
 
 TABLES = (
     "lists", "numbers", "versions", "types", "entries", "edits", "touched", "tombstones", "suppressions", "drafts",
-    "changes", "totals",
+    "proposals", "changes", "totals",
 )  # fmt: skip
 
 NUMBER = struct.Struct(">I")

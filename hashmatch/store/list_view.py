@@ -22,7 +22,7 @@ from hashmatch.store.list_tables import (
     Totals,
 )
 from hashmatch.types import Revision
-from hashmatch.v1.lists_pb2 import Suppression
+from hashmatch.v1.lists_pb2 import Proposal, Suppression
 from hashmatch.v1.store_pb2 import ChangeRecord, DraftRecord, ListRecord, VersionRecord
 
 
@@ -88,6 +88,11 @@ class RecordView:
         if max((r.revision for r in found.values()), default=0) != self.revision:
             raise damaged("the hash lists are not those of the last revision")
         return found
+
+    def proposals(self) -> list[Proposal]:
+        """Every change that waits for a second person, expired ones too, newest first."""
+        found = [Proposal.FromString(payload) for _, payload in self._scan("proposals")]
+        return sorted(found, key=lambda p: (p.at.seconds, p.at.nanos), reverse=True)
 
     def lists(self) -> list[ListRecord]:
         """Every list, by name."""

@@ -139,6 +139,21 @@ class ListServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_lists__pb2.RetroMatchListRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_lists__pb2.RetroMatchListResponse.FromString,
                 _registered_method=True)
+        self.ListProposals = channel.unary_unary(
+                '/hashmatch.v1.ListService/ListProposals',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.ListProposalsRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.ListProposalsResponse.FromString,
+                _registered_method=True)
+        self.ApproveProposal = channel.unary_unary(
+                '/hashmatch.v1.ListService/ApproveProposal',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.ApproveProposalRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.ApproveProposalResponse.FromString,
+                _registered_method=True)
+        self.WithdrawProposal = channel.unary_unary(
+                '/hashmatch.v1.ListService/WithdrawProposal',
+                request_serializer=hashmatch_dot_v1_dot_lists__pb2.WithdrawProposalRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_lists__pb2.WithdrawProposalResponse.FromString,
+                _registered_method=True)
 
 
 class ListServiceServicer:
@@ -281,6 +296,27 @@ class ListServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProposals(self, request, context):
+        """What waits for a second person, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveProposal(self, request, context):
+        """Does what another person proposed. Not for the one who proposed it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawProposal(self, request, context):
+        """Takes a proposal away undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ListServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -388,6 +424,21 @@ def add_ListServiceServicer_to_server(servicer, server):
                     servicer.RetroMatchList,
                     request_deserializer=hashmatch_dot_v1_dot_lists__pb2.RetroMatchListRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_lists__pb2.RetroMatchListResponse.SerializeToString,
+            ),
+            'ListProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposals,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.ListProposalsRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.ListProposalsResponse.SerializeToString,
+            ),
+            'ApproveProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveProposal,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.ApproveProposalRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.ApproveProposalResponse.SerializeToString,
+            ),
+            'WithdrawProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawProposal,
+                    request_deserializer=hashmatch_dot_v1_dot_lists__pb2.WithdrawProposalRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_lists__pb2.WithdrawProposalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -957,6 +1008,87 @@ class ListService:
             '/hashmatch.v1.ListService/RetroMatchList',
             hashmatch_dot_v1_dot_lists__pb2.RetroMatchListRequest.SerializeToString,
             hashmatch_dot_v1_dot_lists__pb2.RetroMatchListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/ListProposals',
+            hashmatch_dot_v1_dot_lists__pb2.ListProposalsRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.ListProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/ApproveProposal',
+            hashmatch_dot_v1_dot_lists__pb2.ApproveProposalRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.ApproveProposalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListService/WithdrawProposal',
+            hashmatch_dot_v1_dot_lists__pb2.WithdrawProposalRequest.SerializeToString,
+            hashmatch_dot_v1_dot_lists__pb2.WithdrawProposalResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,12 @@ class ListServiceStub:
     """What a version or thresholds would have matched in recent traffic."""
     RetroMatchList: _grpc.UnaryUnaryMultiCallable[_lists_pb2.RetroMatchListRequest, _lists_pb2.RetroMatchListResponse]
     """Judges recent traffic again by what a version added; every match is a verdict marked so."""
+    ListProposals: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ListProposalsRequest, _lists_pb2.ListProposalsResponse]
+    """What waits for a second person, newest first."""
+    ApproveProposal: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ApproveProposalRequest, _lists_pb2.ApproveProposalResponse]
+    """Does what another person proposed. Not for the one who proposed it."""
+    WithdrawProposal: _grpc.UnaryUnaryMultiCallable[_lists_pb2.WithdrawProposalRequest, _lists_pb2.WithdrawProposalResponse]
+    """Takes a proposal away undone."""
 
 @_typing.type_check_only
 class ListServiceAsyncStub(ListServiceStub):
@@ -99,6 +105,12 @@ class ListServiceAsyncStub(ListServiceStub):
     """What a version or thresholds would have matched in recent traffic."""
     RetroMatchList: _aio.UnaryUnaryMultiCallable[_lists_pb2.RetroMatchListRequest, _lists_pb2.RetroMatchListResponse]  # type: ignore[assignment]
     """Judges recent traffic again by what a version added; every match is a verdict marked so."""
+    ListProposals: _aio.UnaryUnaryMultiCallable[_lists_pb2.ListProposalsRequest, _lists_pb2.ListProposalsResponse]  # type: ignore[assignment]
+    """What waits for a second person, newest first."""
+    ApproveProposal: _aio.UnaryUnaryMultiCallable[_lists_pb2.ApproveProposalRequest, _lists_pb2.ApproveProposalResponse]  # type: ignore[assignment]
+    """Does what another person proposed. Not for the one who proposed it."""
+    WithdrawProposal: _aio.UnaryUnaryMultiCallable[_lists_pb2.WithdrawProposalRequest, _lists_pb2.WithdrawProposalResponse]  # type: ignore[assignment]
+    """Takes a proposal away undone."""
 
 class ListServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -258,5 +270,29 @@ class ListServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lists_pb2.RetroMatchListResponse, _abc.Awaitable[_lists_pb2.RetroMatchListResponse]]:
         """Judges recent traffic again by what a version added; every match is a verdict marked so."""
+
+    @_abc_1.abstractmethod
+    def ListProposals(
+        self,
+        request: _lists_pb2.ListProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.ListProposalsResponse, _abc.Awaitable[_lists_pb2.ListProposalsResponse]]:
+        """What waits for a second person, newest first."""
+
+    @_abc_1.abstractmethod
+    def ApproveProposal(
+        self,
+        request: _lists_pb2.ApproveProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.ApproveProposalResponse, _abc.Awaitable[_lists_pb2.ApproveProposalResponse]]:
+        """Does what another person proposed. Not for the one who proposed it."""
+
+    @_abc_1.abstractmethod
+    def WithdrawProposal(
+        self,
+        request: _lists_pb2.WithdrawProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.WithdrawProposalResponse, _abc.Awaitable[_lists_pb2.WithdrawProposalResponse]]:
+        """Takes a proposal away undone."""
 
 def add_ListServiceServicer_to_server(servicer: ListServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

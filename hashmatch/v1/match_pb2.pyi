@@ -393,11 +393,14 @@ class Limits(_message.Message):
     MAX_REQUEST_ID_CHARS_FIELD_NUMBER: _builtins.int
     MAX_FINGERPRINTS_FIELD_NUMBER: _builtins.int
     DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    STREAM_WINDOW_FIELD_NUMBER: _builtins.int
     max_media_bytes: _builtins.int
     max_frames_hashed: _builtins.int
     max_request_id_chars: _builtins.int
     max_fingerprints: _builtins.int
     deadline_ms: _builtins.int
+    stream_window: _builtins.int
+    """Items of one stream that are judged at once; more wait unread."""
     @_builtins.property
     def max_pixels(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Per media type."""
@@ -411,10 +414,11 @@ class Limits(_message.Message):
         max_request_id_chars: _builtins.int = ...,
         max_fingerprints: _builtins.int = ...,
         deadline_ms: _builtins.int = ...,
+        stream_window: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms", "max_fingerprints", b"max_fingerprints", "max_frames_hashed", b"max_frames_hashed", "max_media_bytes", b"max_media_bytes", "max_pixels", b"max_pixels", "max_request_id_chars", b"max_request_id_chars"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms", "max_fingerprints", b"max_fingerprints", "max_frames_hashed", b"max_frames_hashed", "max_media_bytes", b"max_media_bytes", "max_pixels", b"max_pixels", "max_request_id_chars", b"max_request_id_chars", "stream_window", b"stream_window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -418,10 +418,13 @@ class ChangeRecord(_message.Message):
     STAGED_FIELD_NUMBER: _builtins.int
     SUPPRESSED_FIELD_NUMBER: _builtins.int
     LIFTED_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     list: _builtins.str
     by: _builtins.str
     reason: _builtins.str
+    approver: _builtins.str
+    """Who else agreed, where the list wants two persons and it was not told otherwise."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -457,10 +460,11 @@ class ChangeRecord(_message.Message):
         staged: Global___Staged | None = ...,
         suppressed: _lists_pb2.Suppression | None = ...,
         lifted: Global___SuppressionLifted | None = ...,
+        approver: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "change", b"change", "created", b"created", "edited", b"edited", "lifted", b"lifted", "policy", b"policy", "staged", b"staged", "suppressed", b"suppressed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "at", b"at", "by", b"by", "change", b"change", "created", b"created", "edited", b"edited", "lifted", b"lifted", "list", b"list", "policy", b"policy", "reason", b"reason", "revision", b"revision", "staged", b"staged", "suppressed", b"suppressed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "approver", b"approver", "at", b"at", "by", b"by", "change", b"change", "created", b"created", "edited", b"edited", "lifted", b"lifted", "list", b"list", "policy", b"policy", "reason", b"reason", "revision", b"revision", "staged", b"staged", "suppressed", b"suppressed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["created", "policy", "activated", "edited", "staged", "suppressed", "lifted"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
@@ -691,3 +695,92 @@ class TrafficRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrafficRecord: _TypeAlias = TrafficRecord  # noqa: Y015
+
+@_typing.final
+class CredentialRecord(_message.Message):
+    """A caller that is known: by a bearer key, or by a name in a client certificate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    SECRET_DIGEST_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_BY_FIELD_NUMBER: _builtins.int
+    PER_SECOND_FIELD_NUMBER: _builtins.int
+    PER_DAY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    name: _builtins.str
+    """Who it is, for the record: two persons are told apart by it."""
+    secret_digest: _builtins.bytes
+    """SHA-256 of a bearer key's secret, which has 256 random bits."""
+    certificate: _builtins.str
+    """A subject alternative name, or the common name where a certificate has none."""
+    created_by: _builtins.str
+    revoked_by: _builtins.str
+    per_second: _builtins.int
+    """0: no limit. Calls and stream items together."""
+    per_day: _builtins.int
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def revoked_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+        secret_digest: _builtins.bytes = ...,
+        certificate: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        created_by: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        revoked_at: _timestamp_pb2.Timestamp | None = ...,
+        revoked_by: _builtins.str = ...,
+        per_second: _builtins.int = ...,
+        per_day: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "created_at", b"created_at", "expires_at", b"expires_at", "proof", b"proof", "revoked_at", b"revoked_at", "secret_digest", b"secret_digest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "created_at", b"created_at", "created_by", b"created_by", "expires_at", b"expires_at", "id", b"id", "name", b"name", "per_day", b"per_day", "per_second", b"per_second", "proof", b"proof", "revoked_at", b"revoked_at", "revoked_by", b"revoked_by", "roles", b"roles", "secret_digest", b"secret_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["secret_digest", "certificate"]  # noqa: Y015
+    _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_proof) -> _WhichOneofReturnType_proof | None: ...
+
+Global___CredentialRecord: _TypeAlias = CredentialRecord  # noqa: Y015
+
+@_typing.final
+class UsageRecord(_message.Message):
+    """What a credential was used for on one day, over all server processes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    requests: _builtins.int
+    @_builtins.property
+    def last_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        requests: _builtins.int = ...,
+        last_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_at", b"last_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_at", b"last_at", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRecord: _TypeAlias = UsageRecord  # noqa: Y015

@@ -18,11 +18,22 @@ from hashmatch.audit import rows, tables, writer
 from hashmatch.audit.check import check_state
 from hashmatch.audit.ledger import OTHER_SURFACES, Ledger
 from hashmatch.convert import record_to_response
-from hashmatch.errors import BadConfig, Conflict, Corrupt, Malformed, NotFound, Overloaded, Refused, Unavailable
+from hashmatch.errors import (
+    AnsweredElsewhere,
+    BadConfig,
+    Conflict,
+    Corrupt,
+    Malformed,
+    NotFound,
+    Overloaded,
+    Refused,
+    Unavailable,
+)
 from hashmatch.store import codec
 from hashmatch.store.env import Env
 from hashmatch.v1 import common_pb2
 from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.common_pb2 import Finding
 from hashmatch.v1.store_pb2 import RequestRecord
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -99,10 +110,28 @@ def test_record_without_id_is_malformed(ledger: Ledger, record, field: str) -> N
     assert append(ledger, record(2)) == 1
 
 
-def test_later_answer_replaces_earlier(ledger: Ledger, record, tmp_path: Path) -> None:
-    append(ledger, record(1))
-    later = record(2)
+@pytest.mark.parametrize(("first", "second"), [("MATCH", "MATCH"), ("MATCH", "NO_MATCH"), ("NO_MATCH", "NO_MATCH")])
+def test_the_first_answer_to_a_request_stands(ledger: Ledger, record, tmp_path: Path, first: str, second: str) -> None:
+    """As where two server processes are asked at once, and one of them commits first."""
+    earlier, later = record(1), record(2)
+    earlier.finding, later.finding = Finding.Value(f"FINDING_{first}"), Finding.Value(f"FINDING_{second}")
     later.request_id = "request-1"
+    append(ledger, earlier)
+    with pytest.raises(AnsweredElsewhere):
+        append(ledger, later)
+    answer = recalled(ledger, "request-1")
+    assert answer is not None
+    assert answer.verdict == earlier
+    assert [event.verdict for event in ledger.events()] == [earlier]
+    ledger.close()
+    assert check_state(tmp_path).problems == []
+
+
+def test_a_match_is_never_lost_to_an_earlier_answer(ledger: Ledger, record, tmp_path: Path) -> None:
+    earlier, later = record(1), record(2)
+    earlier.finding, later.finding = Finding.FINDING_NO_MATCH, Finding.FINDING_MATCH
+    later.request_id = "request-1"
+    append(ledger, earlier, log=False)
     append(ledger, later)
     answer = recalled(ledger, "request-1")
     assert answer is not None
@@ -388,13 +417,21 @@ def test_ledger_is_a_list_and_a_dictionary(tmp_path_factory: pytest.TempPathFact
     assert check_state(state).problems == []
 
 
+def stands(earlier, later) -> bool:
+    return later.finding != Finding.FINDING_MATCH or earlier.finding == Finding.FINDING_MATCH
+
+
 def follow_model(state: Path, record, tasks, steps) -> None:
     ledger, events, answers = tasks.opened(state), [], {}
     for verdict, request, log, remember, restart in steps:
         made = record(verdict)
         made.request_id = f"request-{request}"
         future = ledger.append(made, log=log, remember=remember)
-        if log and any(e.verdict_id == made.verdict_id for e in events):
+        earlier = answers.get(made.request_id)
+        if remember and earlier is not None and earlier.verdict_id != made.verdict_id and stands(earlier, made):
+            with pytest.raises(AnsweredElsewhere):
+                future.result(SECONDS)
+        elif log and any(e.verdict_id == made.verdict_id for e in events):
             with pytest.raises(Conflict):
                 future.result(SECONDS)
         else:

@@ -54,7 +54,7 @@ class Deployment:
         )
         line = self.process.stdout.readline()  # empty where the server gave up
         assert line.startswith("SERVING on "), (line, Path(self.trace.name).read_text())
-        self.address = line.split()[2].rstrip(":")
+        self.line, self.address = line, line.split()[2].rstrip(":")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Stops the server; its exit code."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 
 from hashmatch.client import Disposition, Finding, Fingerprint, Subject
@@ -73,22 +74,22 @@ def test_a_damaged_snapshot_is_said_and_built_again_before_anything_is_served(la
     assert "cannot be searched before the snapshot of version" in trace
 
 
-def test_two_servers_share_a_state_and_its_snapshots(large) -> None:
+def test_server_processes_share_a_state_and_its_snapshots(large) -> None:
     deployment, rows = large
-    other = type(deployment)(deployment.state)
-    other.serve("--workers", "1")
-    try:
-        with deployment.client() as one, other.client() as two:
-            (added,) = deployment.json("lists", "add", "large", "-", "--reason", "r", given=hexes(values(1, 8)))
-            for client in (one, two):
-                assert asked(client, rows[9]).finding == Finding.FINDING_MATCH
-                found = asked(client, values(1, 8)[0], min_revision=added["revision"])
-                assert found.finding == Finding.FINDING_MATCH
-        mapped = [Path(f"/proc/{one.process.pid}/maps").read_text() for one in (deployment, other)]
-        (pdq,) = [path for path in snapshots(deployment) if "-pdq-" in path.name]
-        assert all(str(pdq / "ids.u4") in maps for maps in mapped)
-    finally:
-        other.stop()
+    deployment.stop()
+    deployment.serve("--workers", "2", "--processes", "2")
+    (added,) = deployment.json("lists", "add", "large", "-", "--reason", "r", given=hexes(values(1, 8)))
+    for _ in range(8):  # a connection each, which the kernel spreads over both
+        with deployment.client() as client:
+            assert asked(client, rows[9]).finding == Finding.FINDING_MATCH
+            found = asked(client, values(1, 8)[0], min_revision=added["revision"])
+            assert found.finding == Finding.FINDING_MATCH
+    servers = [p for p in psutil.Process(deployment.process.pid).children() if "hashmatch.server.child" in p.cmdline()]
+    mapped = [Path(f"/proc/{one.pid}/maps").read_text() for one in servers]
+    (pdq,) = [path for path in snapshots(deployment) if "-pdq-" in path.name]
+    assert [str(pdq / "ids.u4") in maps for maps in mapped] == [True, True]
+    deployment.stop()
+    deployment.serve("--workers", "1")
 
 
 def test_an_import_over_the_wire_goes_on_beside_verdicts(large) -> None:

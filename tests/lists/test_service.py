@@ -13,13 +13,18 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from hashmatch import app
+from hashmatch.access.callers import Callers
+from hashmatch.access.credentials import Credentials
 from hashmatch.audit.ledger import Ledger
 from hashmatch.config import Settings
 from hashmatch.index.recipe import Recipe
 from hashmatch.lists.keeper import ListKeeper
+from hashmatch.lists.proposals import Proposals
 from hashmatch.server import imports, lists
-from hashmatch.server.errors import ErrorInterceptor
+from hashmatch.server.gate import Gate
 from hashmatch.server.lists import ListServicer
+from hashmatch.server.metrics import Metrics
+from hashmatch.server.tracing import Tracing
 from hashmatch.store.lists import ListStore
 from hashmatch.trials import Trials
 from hashmatch.v1 import common_pb2, lists_pb2, lists_pb2_grpc
@@ -32,11 +37,14 @@ def talk(keeper: ListKeeper, store: ListStore, recipes: Mapping[str, Recipe]) ->
     """Runs a conversation with a served ListService."""
 
     async def converse(conversation: Callable[[Any], Awaitable[Any]]) -> Any:
-        server = grpc.aio.server(interceptors=[ErrorInterceptor()])
-        with closing(Ledger(store.state)) as ledger:
+        with closing(Ledger(store.state)) as ledger, closing(Credentials(store.state)) as credentials:
+            gate = Gate(Callers(credentials, auth="open"), Metrics(), Tracing(Settings(state=store.state)))
+            server = grpc.aio.server(interceptors=[gate])
             live = app.live_index(store, Settings(state=store.state), recipes, keeper.entry_ids)
             trials = Trials(keeper, store, live, None, ledger, {})
-            return await served(server, ListServicer(keeper, trials, state=store.state), conversation)
+            proposals = Proposals(store, keeper, release=lambda name, entry: app.release(ledger, name, entry))
+            servicer = ListServicer(keeper, trials, proposals, state=store.state)
+            return await served(server, servicer, conversation)
 
     async def served(server: Any, servicer: ListServicer, conversation: Callable[[Any], Awaitable[Any]]) -> Any:
         lists_pb2_grpc.add_ListServiceServicer_to_server(servicer, server)

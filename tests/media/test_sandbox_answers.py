@@ -63,7 +63,9 @@ def test_an_examination_reads_back(examination: Examination) -> None:
 @given(st.lists(texts).map(tuple), st.frozensets(texts))
 def test_what_is_wanted_reads_back(hash_types: tuple[str, ...], variants: frozenset[str]) -> None:
     wanted = Wanted(hash_types, variants)
-    assert protocol.wanted_from_json(protocol.wanted_to_json(wanted)) == wanted
+    for digests in (True, False):
+        asked = protocol.wanted_to_json(wanted, digests=digests)
+        assert protocol.wanted_from_json(asked) == (wanted, digests)
 
 
 def test_digests_read_back() -> None:

@@ -1,0 +1,158 @@
+"""Who may do what: the roles, and the one permission that every RPC and every verb asks for. Nothing else is allowed.
+
+A role is a named permission and implies no other: whoever should do two things has two roles, so that a list of roles
+says everything. What is not in these tables is refused, and tests hold the tables against the service descriptors and
+against the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from hashmatch.errors import Malformed
+
+
+class Role(StrEnum):
+    """What a caller may be allowed; the docs print these lines."""
+
+    UPLOADER = "uploader", "hands media in; is told finding and disposition"
+    DETAIL = "detail", "sees distances and entries: of own verdicts, and in the lists"
+    ANALYST = "analyst", "loads lists, adds and removes entries, proposes changes"
+    APPROVER = "approver", "activates what another staged, approves what another proposed"
+    REVIEWER = "reviewer", "works cases"
+    LEAD = "lead", "assigns and reopens cases, approves what reviewers escalate"
+    AUDITOR = "auditor", "reads the log and the lists' history; changes nothing"
+    LE_LIAISON = "le-liaison", "answers law enforcement: preservation, holds, sealed exports"
+    ADMIN = "admin", "makes lists and keys, runs the service; sees no case"
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> Role:
+        role = str.__new__(cls, value)
+        role._value_, role.meaning = value, meaning
+        return role
+
+
+class Open(StrEnum):
+    """For what wants no role."""
+
+    ANYONE = "anyone", "no identity is asked for"
+    CALLER = "caller", "any caller who is known"
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> Open:
+        permission = str.__new__(cls, value)
+        permission._value_, permission.meaning = value, meaning
+        return permission
+
+
+Permission = Role | Open
+
+_MATCH, _LISTS = "/hashmatch.v1.MatchService/", "/hashmatch.v1.ListService/"
+
+RPCS: Mapping[str, Permission] = {
+    f"{_MATCH}Match": Role.UPLOADER,
+    f"{_MATCH}MatchStream": Role.UPLOADER,
+    f"{_MATCH}MatchUpload": Role.UPLOADER,
+    f"{_MATCH}Hash": Role.UPLOADER,
+    f"{_MATCH}GetCapabilities": Open.CALLER,
+    f"{_LISTS}CreateList": Role.ADMIN,
+    f"{_LISTS}GetList": Role.ANALYST,
+    f"{_LISTS}ListLists": Role.ANALYST,
+    f"{_LISTS}SetPolicy": Role.ANALYST,
+    f"{_LISTS}ImportList": Role.ANALYST,
+    f"{_LISTS}DiffList": Role.ANALYST,
+    f"{_LISTS}ActivateList": Role.APPROVER,
+    f"{_LISTS}RollBackList": Role.APPROVER,
+    f"{_LISTS}AddEntry": Role.ANALYST,
+    f"{_LISTS}RemoveEntry": Role.ANALYST,
+    # An answer here holds listed fingerprints, or says whether one is listed: a rarer right than matching media.
+    f"{_LISTS}LookUpEntry": Role.DETAIL,
+    f"{_LISTS}ExportList": Role.DETAIL,
+    f"{_LISTS}BrowseEntries": Role.DETAIL,
+    f"{_LISTS}GetEntryHistory": Role.DETAIL,
+    f"{_LISTS}GetImportReport": Role.ANALYST,
+    f"{_LISTS}SuppressEntry": Role.ANALYST,
+    f"{_LISTS}LiftSuppression": Role.ANALYST,
+    f"{_LISTS}ListSuppressions": Role.ANALYST,
+    f"{_LISTS}ReleaseEntry": Role.ANALYST,
+    f"{_LISTS}PreflightList": Role.ANALYST,
+    f"{_LISTS}RetroMatchList": Role.ANALYST,
+    f"{_LISTS}ListProposals": Role.ANALYST,
+    f"{_LISTS}ApproveProposal": Role.APPROVER,
+    f"{_LISTS}WithdrawProposal": Role.ANALYST,
+    # A load balancer asks these, and learns nothing but whether to send traffic.
+    "/grpc.health.v1.Health/Check": Open.ANYONE,
+    "/grpc.health.v1.Health/List": Open.ANYONE,
+    "/grpc.health.v1.Health/Watch": Open.ANYONE,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Open.CALLER,
+}
+"""Of every RPC, by its full name."""
+
+VERBS: Mapping[str, Permission] = {
+    "serve": Role.ADMIN,
+    "match": Role.UPLOADER,
+    "hash": Open.ANYONE,
+    "lists create": Role.ADMIN,
+    "lists show": Role.ANALYST,
+    "lists import": Role.ANALYST,
+    "lists diff": Role.ANALYST,
+    "lists activate": Role.APPROVER,
+    "lists rollback": Role.APPROVER,
+    "lists add": Role.ANALYST,
+    "lists remove": Role.ANALYST,
+    "lists lookup": Role.DETAIL,
+    "lists export": Role.DETAIL,
+    "lists policy": Role.ANALYST,
+    "lists browse": Role.DETAIL,
+    "lists history": Role.DETAIL,
+    "lists report": Role.ANALYST,
+    "lists suppress": Role.ANALYST,
+    "lists unsuppress": Role.ANALYST,
+    "lists suppressions": Role.ANALYST,
+    "lists release": Role.ANALYST,
+    "lists preflight": Role.ANALYST,
+    "lists retro": Role.ANALYST,
+    "lists proposals": Role.ANALYST,
+    "lists approve": Role.APPROVER,
+    "lists withdraw": Role.ANALYST,
+    "log tail": Role.AUDITOR,
+    "log show": Role.AUDITOR,
+    "log counts": Role.AUDITOR,
+    "log export": Role.AUDITOR,
+    "keys create": Role.ADMIN,
+    "keys list": Role.ADMIN,
+    "keys revoke": Role.ADMIN,
+    "status": Open.ANYONE,
+    "backup": Role.ADMIN,
+    "check": Role.ADMIN,
+}
+"""Of every verb of the command line. There they bind only where the settings name accounts: whoever may write the
+state directory could go round them."""
+
+
+def roles_from(names: Iterable[str], field: str) -> frozenset[Role]:
+    """The roles of these names.
+
+    Raises:
+        Malformed: names `field` and the roles there are.
+    """
+    known = {role.value: role for role in Role}
+    found = set()
+    for name in names:
+        if name not in known:
+            raise Malformed(f"unknown role '{name[:32]}'; known: {', '.join(known)}", field=field)
+        found.add(known[name])
+    return frozenset(found)
+
+
+def permits(permission: Permission | None, roles: frozenset[Role], *, known: bool) -> bool:
+    """Whether a caller with these roles, `known` or not, may do what asks for `permission`; None is what no table
+    names."""
+    if permission is Open.ANYONE:
+        return True
+    if permission is Open.CALLER:
+        return known
+    return known and permission in roles

@@ -1,0 +1,158 @@
+"""What every call passes: who it is, whether they may, how much they have used; and what it came to.
+
+One interceptor for all of it, in this order: identity, permission (from `roles.RPCS`; what is not there is refused),
+budget, the handler, errors as statuses, metrics and span. Every handler may simply raise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from hashmatch.access.callers import CALLER, Caller, Callers
+from hashmatch.errors import Forbidden, HashmatchError, OverBudget, Unauthenticated
+from hashmatch.roles import RPCS, Open, permits
+from hashmatch.server import logs
+from hashmatch.server.errors import abort
+from hashmatch.server.metrics import Metrics
+from hashmatch.server.tracing import Tracing
+
+STREAMS = frozenset({"/hashmatch.v1.MatchService/MatchStream"})  # whose items are counted one by one instead
+
+trace = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_calls = itertools.count(1)
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """Wraps every handler of a server."""
+
+    def __init__(self, callers: Callers, metrics: Metrics, tracing: Tracing) -> None:
+        self._callers, self._metrics, self._tracing = callers, metrics, tracing
+        self._wrapped: dict[str, Any] = {}  # by method; handlers do not change while a server runs
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], call: grpc.HandlerCallDetails
+    ) -> Any:
+        wrapped = self._wrapped.get(call.method)
+        if wrapped is None:
+            handler = await continuation(call)
+            if handler is None:
+                return handler  # gRPC answers UNIMPLEMENTED
+            wrapped = self._wrapped[call.method] = self._wrap(call.method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        streams_in, streams_out = bool(handler.request_streaming), bool(handler.response_streaming)
+        make, behaviour, guard = {
+            (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary, self._answering),
+            (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary, self._answering),
+            (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream, self._streaming),
+            (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream, self._streaming),
+        }[streams_in, streams_out]
+        return make(
+            guard(method, behaviour),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _answering(self, method: str, behaviour: Any) -> Any:
+        async def answer(request: Any, context: Context) -> Any:
+            with self._call(method, context) as told:
+                try:
+                    self.enter(method, *_shown(context))
+                    return await behaviour(request, context)
+                except (asyncio.CancelledError, grpc.aio.AbortError):
+                    told["code"] = "CANCELLED"
+                    raise
+                except Exception as e:
+                    told["code"] = self.refusal(e)
+                    await abort(context, e)
+
+        return answer
+
+    def _streaming(self, method: str, behaviour: Any) -> Any:
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            with self._call(method, context) as told:
+                try:
+                    self.enter(method, *_shown(context))
+                    async for part in behaviour(request, context):
+                        yield part
+                except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+                    told["code"] = "CANCELLED"
+                    raise
+                except Exception as e:
+                    told["code"] = self.refusal(e)
+                    await abort(context, e)
+
+        return stream
+
+    @contextmanager
+    def _call(self, method: str, context: Context) -> Iterator[dict[str, str]]:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        with self.call(method, metadata) as told:
+            yield told
+
+    @contextmanager
+    def call(self, method: str, metadata: Mapping[str, str]) -> Iterator[dict[str, str]]:
+        """Round a call, over gRPC or HTTP: names it in the trace, times and counts it under the "code" it yields."""
+        began = time.perf_counter()
+        logs.CALL.set(logs.plain_id(metadata.get("x-request-id", "")) or f"{os.getpid():x}-{next(_calls):x}")
+        with self._tracing.call(method, metadata) as told:
+            try:
+                yield told
+            finally:
+                self._metrics.answered(method, told.get("code", "OK"), time.perf_counter() - began)
+
+    def enter(self, method: str, authorization: str, names: list[str], peer: str) -> Caller:
+        """Who calls, if they may: from here on they are `CALLER`.
+
+        Raises:
+            Unauthenticated, Forbidden: they may not.
+            OverBudget: not so much.
+        """
+        permission = RPCS.get(method)
+        if permission is Open.ANYONE:
+            return CALLER.get()
+        caller = self._callers.identify(authorization, names, peer)
+        if not permits(permission, caller.roles, known=caller.known):
+            trace.warning("caller '%s' may not call %s", caller.name, method)
+            raise Forbidden(f"this needs the permission '{permission}'" if permission else None)
+        if method not in STREAMS:
+            self._callers.spend(caller)
+        CALLER.set(caller)
+        return caller
+
+    def refusal(self, error: Exception) -> str:
+        """The name of the status that an error becomes; counts and traces what is worth it."""
+        if isinstance(error, Unauthenticated):
+            self._metrics.denied(error.why or "unknown")
+            trace.warning("a caller was not let in: %s", error.why or "unknown")
+        elif isinstance(error, Forbidden):
+            self._metrics.denied("permission")
+        elif isinstance(error, OverBudget):
+            self._metrics.refused("budget")
+        return error.status if isinstance(error, HashmatchError) else "INTERNAL"
+
+
+def _shown(context: Context) -> tuple[str, list[str], str]:
+    """What a caller shows: its authorization, the names in its certificate, and where it calls from."""
+    authorization = ""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            authorization = value if isinstance(value, str) else "?"
+    names: list[str] = []
+    auth = context.auth_context()
+    if auth:
+        proven = auth.get("x509_subject_alternative_name") or auth.get("x509_common_name") or ()
+        names = [bytes(name).decode(errors="replace") for name in proven]
+    return authorization, names, context.peer()

@@ -1,0 +1,112 @@
+"""One submission from any surface: admitted, judged, and told as much of as its caller may know."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from hashmatch import clock, convert
+from hashmatch.access.callers import CALLER, Callers
+from hashmatch.app import Service
+from hashmatch.config import Settings
+from hashmatch.errors import HashmatchError, Malformed, OverBudget, Overloaded
+from hashmatch.roles import Role
+from hashmatch.server.admission import Admission, Kind
+from hashmatch.server.metrics import Metrics
+from hashmatch.types import Hashed
+from hashmatch.v1 import common_pb2, match_pb2
+from hashmatch.v1.audit_pb2 import VerdictRecord
+
+trace = logging.getLogger(__name__)
+
+
+class Judge:
+    """Judges what callers submit. One event loop owns it."""
+
+    def __init__(self, service: Service, admission: Admission, callers: Callers, metrics: Metrics) -> None:
+        self._service, self._admission, self._callers, self._metrics = service, admission, callers, metrics
+        self.settings: Settings = service.settings  # those that can change meanwhile: see `reload`
+
+    async def one(self, request: match_pb2.MatchRequest, timeout: float | None) -> match_pb2.MatchResponse:
+        """The answer to one request, media or fingerprints inside it. `timeout`: seconds that the caller still waits.
+
+        Raises:
+            Overloaded: there is no room.
+            HashmatchError: as `Pipeline.judge`; Malformed names the field.
+        """
+        self.bound(len(request.media), "media")
+        kind = Kind.LOOKUP if request.WhichOneof("input") == "fingerprints" else Kind.MEDIA
+        with self._admission.admit(len(request.media), kind=kind, share=CALLER.get().share):
+            return await self.admitted(request, timeout)
+
+    async def admitted(
+        self,
+        request: match_pb2.MatchRequest,
+        timeout: float | None,
+        *,
+        media: bytes | None = None,
+        digests: tuple[Hashed, ...] = (),
+    ) -> match_pb2.MatchResponse:
+        """As `one`, for what holds its place already; `media` where it did not come inside the request."""
+        caller = CALLER.get()
+        submission = convert.submission_from_wire(
+            request, request_id=clock.new_id("r"), widths=self._service.widths, media=media, digests=digests
+        )
+        try:
+            record = await self._service.pipeline.judge(submission, timeout=timeout, share=caller.share)
+        except Overloaded:
+            self._metrics.refused("queue")
+            raise
+        self._metrics.judged(record)
+        if caller.credential is not None:
+            plain = ((h.hash_type, h.fingerprint.value) for h in record.hashed if not h.variant and not h.unhashable)
+            self._callers.observe(caller, plain, matched=record.finding == common_pb2.FINDING_MATCH)
+        return answer(record, detail=caller.has(Role.DETAIL))
+
+    def admit(self, size: int = 0) -> AbstractContextManager[Callable[[int], None]]:
+        """A place for media of the caller's: as `Admission.admit`."""
+        return self._admission.admit(size, share=CALLER.get().share)
+
+    def bound(self, size: int, field: str) -> None:
+        """Refuses media that is too long.
+
+        Raises:
+            Malformed: names the field and the limit.
+        """
+        most = self.settings.max_media_bytes
+        if size > most:
+            raise Malformed(f"{size} bytes of media, at most {most}", field=field)
+
+    def spend(self) -> None:
+        """Counts an item of a stream.
+
+        Raises:
+            OverBudget: it is too many.
+        """
+        self._callers.spend(CALLER.get())
+
+    def failed(self, error: Exception) -> None:
+        """Counts an item of a stream that was answered with an error."""
+        if isinstance(error, OverBudget):
+            self._metrics.refused("budget")
+        if isinstance(error, HashmatchError):
+            trace.debug("an item of a stream was answered %s", error.status)
+
+
+def answer(record: VerdictRecord, *, detail: bool) -> match_pb2.MatchResponse:
+    """What a caller is told of a verdict; without `detail`, nothing of lists, entries and distances.
+
+    Why something could not be searched is told to everyone: it is about their own media, and UNKNOWN means nothing
+    without it.
+    """
+    response = convert.record_to_response(record)
+    if detail:
+        return response
+    for field in ("matches", "matches_found", "set_aside"):
+        response.ClearField(field)
+    response.coverage.ClearField("lists")
+    unhashable = [row for row in response.hashed if row.unhashable]
+    response.ClearField("hashed")
+    response.hashed.extend(unhashable)
+    return response
