@@ -32,6 +32,7 @@ from hashmatch.v1.common_pb2 import Disposition, Finding
 __all__ = ["AsyncClient", "Client", "Disposition", "Finding", "Fingerprint", "Subject", "match_request", "outcome_of"]
 
 R = TypeVar("R")
+Metadata = tuple[tuple[str, str], ...]
 
 TIMEOUT = 10.0  # seconds for a whole call, retries included; the server answers within 5
 WINDOW = 16  # items of a stream under way; what the server judges of one stream at once
@@ -120,7 +121,7 @@ class Client:
 
     def ask(self, request: match_pb2.MatchRequest) -> match_pb2.MatchResponse:
         """The verdict on a request made by hand."""
-        return self._call(self._stub.Match, request)
+        return self._call(self._stub.Match, request, media_bytes(request))
 
     def stream(
         self, requests: Iterable[match_pb2.MatchRequest], *, window: int = WINDOW, timeout: float | None = None
@@ -181,9 +182,9 @@ class Client:
         status = self._call(self._health.Check, health_pb2.HealthCheckRequest()).status
         return bool(status == health_pb2.HealthCheckResponse.SERVING)
 
-    def _call(self, method: Callable[..., R], request: Message) -> R:
+    def _call(self, method: Callable[..., R], request: Message, more: Metadata = ()) -> R:
         with translated():
-            return method(request, timeout=self._timeout, metadata=self._metadata)
+            return method(request, timeout=self._timeout, metadata=(*self._metadata, *more))
 
     def close(self) -> None:
         self._channel.close()
@@ -227,7 +228,7 @@ class AsyncClient:
 
     async def ask(self, request: match_pb2.MatchRequest) -> match_pb2.MatchResponse:
         """The verdict on a request made by hand."""
-        return await self._call(self._stub.Match, request)
+        return await self._call(self._stub.Match, request, media_bytes(request))
 
     async def stream(
         self, requests: AsyncIterable[match_pb2.MatchRequest], *, window: int = WINDOW, timeout: float | None = None
@@ -269,9 +270,9 @@ class AsyncClient:
         """Formats, hash types, limits, versions."""
         return await self._call(self._stub.GetCapabilities, match_pb2.GetCapabilitiesRequest())
 
-    async def _call(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
+    async def _call(self, method: Callable[..., Awaitable[R]], request: Message, more: Metadata = ()) -> R:
         with translated():
-            return await method(request, timeout=self._timeout, metadata=self._metadata)
+            return await method(request, timeout=self._timeout, metadata=(*self._metadata, *more))
 
     async def close(self) -> None:
         await self._channel.close()
@@ -292,7 +293,12 @@ def tls_credentials(ca: bytes, certificate: bytes, certificate_key: bytes) -> gr
     return grpc.ssl_channel_credentials(ca or None, certificate_key or None, certificate or None)
 
 
-def metadata(key: str) -> tuple[tuple[str, str], ...]:
+def media_bytes(request: match_pb2.MatchRequest) -> Metadata:
+    """Tells the server how much media a call carries, so that it can refuse it before it is sent."""
+    return (("hashmatch-media-bytes", str(len(request.media))),)
+
+
+def metadata(key: str) -> Metadata:
     """What every call carries."""
     return (("authorization", f"Bearer {key}"),) if key else ()
 

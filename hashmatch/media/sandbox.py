@@ -24,6 +24,9 @@ from hashmatch.types import Examination, Hashed, Reason, Unhashable, Wanted
 STARTS_AT_ONCE = 2  # so that replacing workers leaves the processor to those that work
 START_ATTEMPTS = 3  # that fail in a row with no worker left, before callers are told
 RETRY_SECONDS = 0.2, 5.0  # pause after a failed start: the first, doubled up to the last
+# A burst may fill the queue. Once it is full the load is more than can be done, and a full queue would only make every
+# answer late: it is kept short until nothing was refused for a while.
+SHORT_QUEUE, CALM_SECONDS = 0.25, 1.0  # of `queue_seconds`; since the last refusal
 LEAVING_SECONDS = 0.05  # for a submission whose caller has left: most end by then, which is cheaper than a new worker
 
 trace = logging.getLogger(__name__)
@@ -76,6 +79,7 @@ class Sandbox:
         self._waiting: FairQueue[asyncio.Future[Worker]] = FairQueue()
         self._busy = self._restarts = self._crashes = self._timeouts = 0
         self._failures = 0  # starts that failed in a row
+        self._overloaded_until = float("-inf")  # monotonic seconds
         self._mean_seconds = 0.01  # of a submission, a moving average
         self._starts: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[object]] = set()  # the loop itself holds tasks weakly
@@ -234,13 +238,23 @@ class Sandbox:
         wait = self.foreseen_wait
         if timeout is not None and wait > timeout:
             raise Overloaded("no worker comes free before the caller's deadline", retry_after=max(0.1, wait))
-        if len(self._waiting) < self.queue_limit and wait <= self.queue_seconds:
+        if len(self._waiting) < self.queue_limit and wait <= self._bearable_wait:
             return
+        self._overloaded_until = time.monotonic() + CALM_SECONDS
         other = self._waiting.displace(share)
         if other is None:
             raise Overloaded(retry_after=max(0.1, wait))
         if not other.done():
             other.set_exception(Overloaded(retry_after=max(0.1, wait)))
+
+    @property
+    def _bearable_wait(self) -> float:
+        return SHORT_QUEUE * self.queue_seconds if time.monotonic() < self._overloaded_until else self.queue_seconds
+
+    @property
+    def full(self) -> bool:
+        """Whether one more submission would be refused now, whoever's it is not."""
+        return len(self._waiting) >= self.queue_limit or self.foreseen_wait > self._bearable_wait
 
     @property
     def foreseen_wait(self) -> float:

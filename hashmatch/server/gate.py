@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 
 from hashmatch.access.callers import CALLER, Caller, Callers
-from hashmatch.errors import Forbidden, HashmatchError, OverBudget, Unauthenticated
+from hashmatch.errors import Forbidden, HashmatchError, Malformed, OverBudget, Unauthenticated
 from hashmatch.roles import RPCS, Open, permits
 from hashmatch.server import logs
 from hashmatch.server.errors import abort
@@ -27,6 +27,12 @@ from hashmatch.server.tracing import Tracing
 
 STREAMS = frozenset({"/hashmatch.v1.MatchService/MatchStream"})  # whose items are counted one by one instead
 
+HEAVY = frozenset(
+    {"/hashmatch.v1.MatchService/Match", "/hashmatch.v1.MatchService/Hash"}
+)  # whose messages are read late
+MEDIA_BYTES = "hashmatch-media-bytes"  # metadata in which a caller may say how much media a call carries
+
+Reader = Callable[[int | None, AsyncIterator[Any]], Awaitable[Any]]
 trace = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -36,7 +42,9 @@ _calls = itertools.count(1)
 class Gate(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server."""
 
-    def __init__(self, callers: Callers, metrics: Metrics, tracing: Tracing) -> None:
+    def __init__(self, callers: Callers, metrics: Metrics, tracing: Tracing, read: Reader | None = None) -> None:
+        """`read` reads the one message of a call that carries media, or refuses to."""
+        self._read = read
         self._callers, self._metrics, self._tracing = callers, metrics, tracing
         self._wrapped: dict[str, Any] = {}  # by method; handlers do not change while a server runs
 
@@ -52,6 +60,12 @@ class Gate(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: Any) -> Any:
+        if method in HEAVY and self._read is not None:
+            return grpc.stream_unary_rpc_method_handler(
+                self._reading(method, handler.unary_unary, self._read),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
         streams_in, streams_out = bool(handler.request_streaming), bool(handler.response_streaming)
         make, behaviour, guard = {
             (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary, self._answering),
@@ -64,6 +78,27 @@ class Gate(grpc.aio.ServerInterceptor):
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+
+    def _reading(self, method: str, behaviour: Any, read: Reader) -> Any:
+        """For calls of one message, which is not read before its caller may call and there may be room for it."""
+
+        async def answer(requests: AsyncIterator[Any], context: Context) -> Any:
+            with self._call(method, context) as told:
+                try:
+                    self.enter(method, *_shown(context))
+                    media_bytes = _media_bytes(context)
+                    request = await read(media_bytes, requests)
+                    if request is None:
+                        raise Malformed("a call carries one message", field="request")
+                    return await behaviour(request, context)
+                except (asyncio.CancelledError, grpc.aio.AbortError):
+                    told["code"] = "CANCELLED"
+                    raise
+                except Exception as e:
+                    told["code"] = self.refusal(e)
+                    await abort(context, e)
+
+        return answer
 
     def _answering(self, method: str, behaviour: Any) -> Any:
         async def answer(request: Any, context: Context) -> Any:
@@ -142,6 +177,13 @@ class Gate(grpc.aio.ServerInterceptor):
         elif isinstance(error, OverBudget):
             self._metrics.refused("budget")
         return error.status if isinstance(error, HashmatchError) else "INTERNAL"
+
+
+def _media_bytes(context: Context) -> int | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == MEDIA_BYTES and isinstance(value, str) and value.isascii() and value.isdigit():
+            return int(value[:12])
+    return None
 
 
 def _shown(context: Context) -> tuple[str, list[str], str]:

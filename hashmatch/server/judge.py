@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from hashmatch import clock, convert
 from hashmatch.access.callers import CALLER, Callers
@@ -12,11 +13,13 @@ from hashmatch.app import Service
 from hashmatch.config import Settings
 from hashmatch.errors import HashmatchError, Malformed, OverBudget, Overloaded
 from hashmatch.roles import Role
-from hashmatch.server.admission import Admission, Kind
+from hashmatch.server.admission import RETRY_SECONDS, Admission, Kind
 from hashmatch.server.metrics import Metrics
 from hashmatch.types import Hashed
 from hashmatch.v1 import common_pb2, match_pb2
 from hashmatch.v1.audit_pb2 import VerdictRecord
+
+MAX_READING = 64  # messages of unsaid length on their way in at once; a small one is there before the next turn
 
 trace = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ class Judge:
 
     def __init__(self, service: Service, admission: Admission, callers: Callers, metrics: Metrics) -> None:
         self._service, self._admission, self._callers, self._metrics = service, admission, callers, metrics
+        self._reading = 0
         self.settings: Settings = service.settings  # those that can change meanwhile: see `reload`
 
     async def one(self, request: match_pb2.MatchRequest, timeout: float | None) -> match_pb2.MatchResponse:
@@ -63,6 +67,31 @@ class Judge:
             plain = ((h.hash_type, h.fingerprint.value) for h in record.hashed if not h.variant and not h.unhashable)
             self._callers.observe(caller, plain, matched=record.finding == common_pb2.FINDING_MATCH)
         return answer(record, detail=caller.has(Role.DETAIL))
+
+    def refuse_early(self, media_bytes: int | None) -> None:
+        """Refuses a call before its message is read, where it could not be admitted anyway: what is not read is not
+        sent, since flow control holds all but a little of it back. `media_bytes`: as the caller says; None: unsaid.
+
+        Raises:
+            Overloaded: there is no room for so much media, or so many messages are being read already.
+        """
+        if media_bytes and self._service.sandbox.full:
+            self._metrics.refused("queue")
+            raise Overloaded(retry_after=max(0.1, self._service.sandbox.foreseen_wait))
+        if media_bytes is None and self._reading >= MAX_READING:
+            self._metrics.refused("requests")
+            raise Overloaded(f"{self._reading} messages are being received already", retry_after=RETRY_SECONDS)
+
+    async def read(self, media_bytes: int | None, requests: AsyncIterator[Any]) -> Any:
+        """The one message of a call, None where there is none; or as `refuse_early`."""
+        self.refuse_early(media_bytes)
+        if media_bytes is not None:
+            return await anext(requests, None)
+        self._reading += 1
+        try:
+            return await anext(requests, None)
+        finally:
+            self._reading -= 1
 
     def admit(self, size: int = 0) -> AbstractContextManager[Callable[[int], None]]:
         """A place for media of the caller's: as `Admission.admit`."""

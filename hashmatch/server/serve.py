@@ -38,6 +38,7 @@ from hashmatch.v1 import lists_pb2_grpc, match_pb2_grpc
 MESSAGE_SLACK = 1 << 20  # bytes of a message beside its media: ids, attributes, fingerprints
 MAX_METADATA_BYTES = 16 << 10  # of a call's headers; a key and a trace's context take 300
 MIN_PING_INTERVAL_MS = 5 * 60 * 1000  # gRPC's own default: more frequent pings are refused after two strikes
+LOOKAHEAD_BYTES = 64 << 10  # the smallest window of HTTP/2; a message that is read widens its own
 HEALTH_SECONDS = 0.1  # how often health is brought to what is true
 GAUGE_SECONDS = 1.0  # how often the gauges are
 KEEPALIVE_MS = 60 * 1000  # a peer that does not answer a ping for so long is gone, and its calls are cancelled
@@ -114,7 +115,7 @@ class Server:
                 self._service.keeper, self._service.trials, self._service.proposals, state=self._settings.state,
                 recipes=self._settings.recipes,
             )  # fmt: skip
-            self._gate = Gate(self._callers, self._metrics, self._tracing)
+            self._gate = Gate(self._callers, self._metrics, self._tracing, self._judge.read)
             self._grpc = self._listening()
             if self._part.metrics and self._settings.metrics_listen:
                 self._monitor = Monitor(
@@ -152,6 +153,9 @@ class Server:
                 ("grpc.max_receive_message_length", 2 * settings.max_media_bytes + MESSAGE_SLACK),
                 ("grpc.max_send_message_length", 2 * settings.max_media_bytes + MESSAGE_SLACK),
                 ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+                # What a call may send before its handler reads: a handler that refuses costs that much and no more.
+                ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+                ("grpc.http2.bdp_probe", 0),
                 ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
                 ("grpc.max_allowed_incoming_connections", connections),
                 ("grpc.so_reuseport", int(self._part.shared_port)),

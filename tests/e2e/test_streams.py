@@ -106,7 +106,9 @@ def test_abandoned_uploads_leave_nothing(served):
         assert time.monotonic() < deadline, (before, server.num_fds())
         time.sleep(0.05)
     assert list((served.state / "spool").iterdir()) == []
-    assert metric(served, "hashmatch_in_flight_bytes") == 0
+    while metric(served, "hashmatch_in_flight_bytes"):  # a gauge, brought to what is true every second
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_past_what_can_be_done_calls_are_refused_at_once_and_look_ups_flow(served):
@@ -133,16 +135,19 @@ def test_past_what_can_be_done_calls_are_refused_at_once_and_look_ups_flow(serve
                     looked.append(time.monotonic() - began)
                     await asyncio.sleep(0.01)
 
-        flood = asyncio.gather(*(one(i) for i in range(240)))
-        await asyncio.gather(flood, look_ups(flood))
+        async def wave_after_wave():
+            while len(answered) < 30 or len(refused) < 30 or len(looked) < 10:
+                await asyncio.gather(*(one(i) for i in range(60)))
+
+        flood = asyncio.create_task(wave_after_wave())
+        await asyncio.wait_for(asyncio.gather(flood, look_ups(flood)), 60)
         await channel.close()
         return refused, answered, looked
 
     refused, answered, looked = asyncio.run(conversation())
     assert set(refused) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert len(refused) > 20
-    assert len(answered) > 5
-    assert len(looked) >= 3
+    assert max(answered) < 5
+    assert sorted(looked)[len(looked) // 2] < 0.5
     assert metric(served, 'hashmatch_refused_total{reason="') >= len(refused)
     with served.client() as client:
         assert client.match(png(1)).finding == Finding.FINDING_MATCH
