@@ -330,6 +330,7 @@ _BY_STATUS: dict[str, type[errors.HashmatchError]] = {
     "PERMISSION_DENIED": errors.Forbidden,
     "RESOURCE_EXHAUSTED": errors.Overloaded,
     "UNAVAILABLE": errors.Unavailable,
+    "CANCELLED": errors.Unavailable,  # not by us: gRPC sheds calls so while it works a flood off
     "DEADLINE_EXCEEDED": errors.DeadlinePassed,
     "DATA_LOSS": errors.Corrupt,
 }
