@@ -234,10 +234,10 @@ class Server:
             await self._health.report(not self.not_ready(), not self.not_live())
             if now - gauges_at >= GAUGE_SECONDS:
                 gauges_at = now
-                expiry = self._certificate.expires_at if self._certificate else None
-                serving = not self.not_ready()
-                self._metrics.look(self._service, self._admission, serving=serving, certificate_expiry=expiry)
-                await asyncio.to_thread(self._callers.flush)
+                try:
+                    await self._look()
+                except Exception:  # what cannot be measured now must not stop the server
+                    trace.exception("unforeseen error while measuring")
             if now - files_at >= LOOK_SECONDS:
                 files_at = now
                 self._look_at_files()
@@ -245,6 +245,12 @@ class Server:
                 watchdog_at = now
                 lifecycle.tell_manager("WATCHDOG=1")
             await asyncio.sleep(HEALTH_SECONDS)
+
+    async def _look(self) -> None:
+        expiry = self._certificate.expires_at if self._certificate else None
+        serving = not self.not_ready()
+        self._metrics.look(self._service, self._admission, serving=serving, certificate_expiry=expiry)
+        await asyncio.to_thread(self._callers.flush)
 
     def not_ready(self) -> str:
         """Why verdicts may not be given now; "" where they may."""

@@ -23,6 +23,7 @@ from hashmatch.store.env import DATA_FILE, Env, failure, sync_directory
 
 MANIFEST = "backup.json"
 ENVIRONMENTS = ("ledger", "lists")  # in the order of copying
+CREDENTIALS = "keys/access"  # the environment of those who may call
 
 
 def back_up(state: Path, to: Path) -> dict[str, object]:
@@ -45,6 +46,8 @@ def back_up(state: Path, to: Path) -> dict[str, object]:
         draft.mkdir(parents=True, mode=0o700)
         commits = {name: _copy(state / name, draft / name) for name in present}
         _copy_keys(state / "keys", draft / "keys")
+        if (state / CREDENTIALS / DATA_FILE).exists():
+            commits[CREDENTIALS] = _copy(state / CREDENTIALS, draft / CREDENTIALS)
         manifest: dict[str, object] = {
             "written_by": f"hashmatch {hashmatch.__version__}",
             "at": clock.now().isoformat(),
@@ -105,7 +108,8 @@ def _copy_keys(source: Path, to: Path) -> None:
     if source.is_dir():
         to.mkdir(mode=0o700)
         for key in _files(source):
-            _write(to / key.name, key.read_bytes())
+            if key.parent == source:  # what lies deeper is an environment, and is copied as one
+                _write(to / key.name, key.read_bytes())
         sync_directory(to)
 
 

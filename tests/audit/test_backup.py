@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from hashmatch.access.credentials import Credentials
 from hashmatch.audit.check import check_state
 from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import BadConfig, Refused
@@ -41,6 +43,18 @@ def test_copy_holds_everything_and_is_private(state: Path, tmp_path: Path, recor
     assert tasks.append(restored, 5).result(10) == 6
     restored.close()
     assert check_state(copy).problems == []  # used since: its digests no longer count, its rows do
+
+
+def test_whoever_could_call_can_call_the_copy(state: Path, tmp_path: Path) -> None:
+    with closing(Credentials(state)) as credentials:
+        _, key = credentials.create("eu", ["uploader"], by="ann")
+    manifest = back_up(state, tmp_path / "copy")
+    assert "keys/access/data.mdb" in manifest["blake2b-256"]
+    assert check_state(tmp_path / "copy").problems == []
+    with closing(Credentials(tmp_path / "copy")) as restored:
+        found, _ = restored.of_key(key)
+    assert found is not None
+    assert found.name == "eu"
 
 
 def test_backup_beside_a_writer(tmp_path: Path, nursery) -> None:
