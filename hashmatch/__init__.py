@@ -2,7 +2,10 @@
 
 Follow a submission through the folders, in this order:
 
-    server/     gRPC in, gRPC out; convert/ is where wire messages become our types and back
+    server/     gRPC in, gRPC out: gate.py (who, whether, how much), judge.py, service.py; supervisor.py where there are
+                several processes; metrics, probes, TLS, reload, the HTTP gateway. convert/ is where wire messages
+                become our types and back
+    access/     who calls (credentials.py), their limits (callers.py), patterns of probing; roles.py says what each may
     pipeline.py the whole way of one submission, on one page
     follower.py what may be served: the newest lists, once every list's canary was found through that way
     builder.py  builds the snapshots of large lists, in a process beside the server that builds.py starts
@@ -14,7 +17,8 @@ Follow a submission through the folders, in this order:
     verdict.py  candidates → verdict; pure
     audit/      verdict → ledger, written and synced before a MATCH is answered
     lists/      how hash lists come in and change: formats/, guards, sorting, staged versions, activation, rollback,
-                single edits, suppressions; how they are read: pages, neighbours, histories
+                single edits, suppressions, proposals that wait for a second person; how they are read: pages,
+                neighbours, histories
     importer.py one import in a process of its own, for callers over the wire
     store/      LMDB environments and tables under all of it; every row carries a checksum
 
