@@ -27,9 +27,8 @@ from hashmatch.server.tracing import Tracing
 
 STREAMS = frozenset({"/hashmatch.v1.MatchService/MatchStream"})  # whose items are counted one by one instead
 
-HEAVY = frozenset(
-    {"/hashmatch.v1.MatchService/Match", "/hashmatch.v1.MatchService/Hash"}
-)  # whose messages are read late
+# Whose one message may be long, and is read late.
+HEAVY = frozenset({"/hashmatch.v1.MatchService/Match", "/hashmatch.v1.MatchService/Hash"})
 MEDIA_BYTES = "hashmatch-media-bytes"  # metadata in which a caller may say how much media a call carries
 
 Reader = Callable[[int | None, AsyncIterator[Any]], Awaitable[Any]]
@@ -62,7 +61,7 @@ class Gate(grpc.aio.ServerInterceptor):
     def _wrap(self, method: str, handler: Any) -> Any:
         if method in HEAVY and self._read is not None:
             return grpc.stream_unary_rpc_method_handler(
-                self._reading(method, handler.unary_unary, self._read),
+                self._answering(method, _late(handler.unary_unary, self._read)),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
@@ -79,32 +78,12 @@ class Gate(grpc.aio.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
 
-    def _reading(self, method: str, behaviour: Any, read: Reader) -> Any:
-        """For calls of one message, which is not read before its caller may call and there may be room for it."""
-
-        async def answer(requests: AsyncIterator[Any], context: Context) -> Any:
-            with self._call(method, context) as told:
-                try:
-                    self.enter(method, *_shown(context))
-                    media_bytes = _media_bytes(context)
-                    request = await read(media_bytes, requests)
-                    if request is None:
-                        raise Malformed("a call carries one message", field="request")
-                    return await behaviour(request, context)
-                except (asyncio.CancelledError, grpc.aio.AbortError):
-                    told["code"] = "CANCELLED"
-                    raise
-                except Exception as e:
-                    told["code"] = self.refusal(e)
-                    await abort(context, e)
-
-        return answer
-
     def _answering(self, method: str, behaviour: Any) -> Any:
         async def answer(request: Any, context: Context) -> Any:
-            with self._call(method, context) as told:
+            metadata = _metadata(context)
+            with self.call(method, metadata) as told:
                 try:
-                    self.enter(method, *_shown(context))
+                    self.enter(method, metadata.get("authorization", ""), _names(context), context.peer())
                     return await behaviour(request, context)
                 except (asyncio.CancelledError, grpc.aio.AbortError):
                     told["code"] = "CANCELLED"
@@ -117,9 +96,10 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _streaming(self, method: str, behaviour: Any) -> Any:
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            with self._call(method, context) as told:
+            metadata = _metadata(context)
+            with self.call(method, metadata) as told:
                 try:
-                    self.enter(method, *_shown(context))
+                    self.enter(method, metadata.get("authorization", ""), _names(context), context.peer())
                     async for part in behaviour(request, context):
                         yield part
                 except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
@@ -130,12 +110,6 @@ class Gate(grpc.aio.ServerInterceptor):
                     await abort(context, e)
 
         return stream
-
-    @contextmanager
-    def _call(self, method: str, context: Context) -> Iterator[dict[str, str]]:
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        with self.call(method, metadata) as told:
-            yield told
 
     @contextmanager
     def call(self, method: str, metadata: Mapping[str, str]) -> Iterator[dict[str, str]]:
@@ -179,22 +153,25 @@ class Gate(grpc.aio.ServerInterceptor):
         return error.status if isinstance(error, HashmatchError) else "INTERNAL"
 
 
-def _media_bytes(context: Context) -> int | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == MEDIA_BYTES and isinstance(value, str) and value.isascii() and value.isdigit():
-            return int(value[:12])
-    return None
+def _late(behaviour: Any, read: Reader) -> Any:
+    """A call of one message that reads it itself: not before its caller may call, and there may be room for it."""
+
+    async def answer(requests: AsyncIterator[Any], context: Context) -> Any:
+        said = _metadata(context).get(MEDIA_BYTES, "")
+        request = await read(int(said[:12]) if said.isascii() and said.isdigit() else None, requests)
+        if request is None:
+            raise Malformed("a call carries one message", field="request")
+        return await behaviour(request, context)
+
+    return answer
 
 
-def _shown(context: Context) -> tuple[str, list[str], str]:
-    """What a caller shows: its authorization, the names in its certificate, and where it calls from."""
-    authorization = ""
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
-            authorization = value if isinstance(value, str) else "?"
-    names: list[str] = []
-    auth = context.auth_context()
-    if auth:
-        proven = auth.get("x509_subject_alternative_name") or auth.get("x509_common_name") or ()
-        names = [bytes(name).decode(errors="replace") for name in proven]
-    return authorization, names, context.peer()
+def _metadata(context: Context) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _names(context: Context) -> list[str]:
+    """The names in the caller's certificate."""
+    auth = context.auth_context() or {}
+    proven = auth.get("x509_subject_alternative_name") or auth.get("x509_common_name") or ()
+    return [bytes(name).decode(errors="replace") for name in proven]

@@ -64,7 +64,6 @@ async def serve(
     announce: Callable[[str], None],
     load: Callable[[], Settings] | None = None,
     file: Path | None = None,
-    part: Part | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight.
 
@@ -74,7 +73,7 @@ async def serve(
     Raises:
         BadConfig: the address, the state directory, a certificate, a recipe or a wall is not as it must be.
     """
-    server = Server(settings, Reloader(settings, load or (lambda: settings), file), part or Part())
+    server = Server(settings, Reloader(settings, load or (lambda: settings), file), Part())
     async with server.running():
         await server.until_stopped(announce)
 
@@ -109,7 +108,7 @@ class Server:
         async with AsyncExitStack() as closing:
             closing.callback(self._tracing.close)
             self._service = await closing.enter_async_context(app.running(self._settings, watch=watch))
-            self._callers = self._known_callers()
+            self._callers = Callers(self._service.credentials, auth=self._settings.auth, alarm=self._metrics.alarm)
             self._judge = Judge(self._service, self._admission, self._callers, self._metrics)
             self._lists = ListServicer(
                 self._service.keeper, self._service.trials, self._service.proposals, state=self._settings.state,
@@ -134,9 +133,6 @@ class Server:
                 await self._grpc.stop(0)
                 await self._lists.close()
                 await asyncio.to_thread(self._callers.flush, force=True)
-
-    def _known_callers(self) -> Callers:
-        return Callers(self._service.credentials, auth=self._settings.auth, alarm=self._metrics.alarm)
 
     def _listening(self) -> grpc.aio.Server:
         settings = self._settings
