@@ -2,7 +2,7 @@
 
 gRPC asks for the certificate at every handshake, so a renewed one is used from the next connection on; connections
 that stand are not touched. A pair of files that does not fit together (one of two was replaced yet) is passed over,
-said so, and tried again at the next handshake.
+said so once, and tried again once a file has changed.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class Certificate:
         if settings.tls_certificate is None or settings.tls_key is None:
             raise BadConfig("tls_certificate and tls_key are not set")
         self._chain, self._key, self._ca = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = threading.Lock()  # guards the three below
         self._mark = self._marked()
+        self._failed: tuple[object, ...] | None = None  # the state of the files that could not be used
         self._looked = time.monotonic()
         self.expires_at = 0.0  # seconds since 1970
         self._loaded = self._handed = self._load()  # what is next handed to gRPC, and what it has
@@ -59,11 +60,12 @@ class Certificate:
         """Takes the files over where they have changed: "reloaded", "unchanged", or "failed", which is traced."""
         with self._lock:
             mark = self._marked()
-            if mark == self._mark:
+            if mark in (self._mark, self._failed):
                 return "unchanged"
             try:
                 self._loaded = self._load()
             except BadConfig as e:
+                self._failed = mark  # said once; tried again when a file is another
                 trace.error("the certificate was not reloaded, the old one stays: %s", e)
                 return "failed"
             self._mark = mark
@@ -87,7 +89,7 @@ class Certificate:
                 stat = path.stat() if path else None
             except OSError:
                 stat = None
-            marks.append((stat.st_mtime_ns, stat.st_ino, stat.st_size) if stat else None)
+            marks.append((stat.st_ctime_ns, stat.st_ino, stat.st_size) if stat else None)
         return tuple(marks)
 
     def _load(self) -> grpc.ServerCertificateConfiguration:
