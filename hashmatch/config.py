@@ -6,7 +6,6 @@ Unknown keys are refused, since a misspelt limit is a limit that does not hold.
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hashmatch.address import Address
 from hashmatch.errors import BadConfig, Malformed
 from hashmatch.roles import roles_from
 
@@ -88,15 +88,7 @@ def _path_or_none(value: Any) -> Path | None:
 
 def _address(value: Any) -> str:
     """`host:port`; whether it may be reached from elsewhere is decided once all settings are known."""
-    host, _, port = str(value).rpartition(":")
-    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError("want HOST:PORT")
-    if host != "localhost":
-        try:
-            ipaddress.ip_address(host.strip("[]"))
-        except ValueError as e:
-            raise ValueError("want an IP address or localhost") from e
-    return str(value)
+    return str(Address.parse(str(value)))
 
 
 def _address_or_none(value: Any) -> str:
@@ -125,12 +117,6 @@ def _accounts(value: Any) -> dict[str, tuple[str, ...]]:
         return {str(name): tuple(sorted(roles_from(map(str, roles), "accounts"))) for name, roles in value.items()}
     except Malformed as e:
         raise ValueError(e.problem) from e
-
-
-def on_loopback(address: str) -> bool:
-    """Whether only this machine can reach `host:port`."""
-    host = address.rpartition(":")[0].strip("[]")
-    return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +158,7 @@ class Settings:
     )  # fmt: skip
     queue: int = _setting(64, _whole(1, 10_000), "submissions that may wait for a decode worker")
     queue_ms: int = _setting(
-        100, _whole(1, 60_000), "how long a submission may have to wait for a decode worker; beyond, it is refused, ms"
+        150, _whole(1, 60_000), "how long a submission may have to wait for a decode worker; beyond, it is refused, ms"
     )  # fmt: skip
     in_flight: int = _setting(256, _whole(1, 100_000), "requests answered at once; look-ups by fingerprint apart")
     connections: int = _setting(20_000, _whole(1, 1_000_000), "connections held at once")
@@ -256,7 +242,7 @@ def _agree(settings: Settings) -> None:
         raise BadConfig("tls_client_ca needs tls_certificate and tls_key")
     for name in ("listen", "http_listen"):
         address = getattr(settings, name)
-        if address and not on_loopback(address) and not (tls and settings.auth == "required"):
+        if address and not Address.parse(address).on_loopback and not (tls and settings.auth == "required"):
             raise BadConfig(
                 f"{name} = '{address}': listening beyond loopback needs TLS and authentication: give "
                 "tls_certificate and tls_key, and auth = 'required'"

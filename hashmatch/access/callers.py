@@ -35,7 +35,7 @@ class Caller:
     name: str = ANONYMOUS
     roles: frozenset[Role] = frozenset()
     credential: Credential | None = None
-    peer: str = ""  # where they call from; fair shares go by it where there is no credential
+    peer: str = ""  # the host they call from; fair shares go by it where there is no credential
 
     @property
     def known(self) -> bool:

@@ -15,18 +15,15 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
-from hashmatch.errors import BadConfig, DeadlinePassed, HashmatchError, Overloaded, Unavailable
+from hashmatch.errors import BadConfig, DeadlinePassed, HashmatchError, Unavailable
 from hashmatch.media import process, protocol
-from hashmatch.media.fair import FairQueue
 from hashmatch.media.process import Worker
+from hashmatch.media.waiting import Line
 from hashmatch.types import Examination, Hashed, Reason, Unhashable, Wanted
 
 STARTS_AT_ONCE = 2  # so that replacing workers leaves the processor to those that work
 START_ATTEMPTS = 3  # that fail in a row with no worker left, before callers are told
 RETRY_SECONDS = 0.2, 5.0  # pause after a failed start: the first, doubled up to the last
-# A burst may fill the queue. Once it is full the load is more than can be done, and a full queue would only make every
-# answer late: it is kept short until nothing was refused for a while.
-SHORT_QUEUE, CALM_SECONDS = 0.25, 1.0  # of `queue_seconds`; since the last refusal
 LEAVING_SECONDS = 0.05  # for a submission whose caller has left: most end by then, which is cheaper than a new worker
 
 trace = logging.getLogger(__name__)
@@ -76,11 +73,11 @@ class Sandbox:
         )  # fmt: skip
         self._all: set[Worker] = set()  # those that have been ready and have not been removed
         self._idle: list[Worker] = []  # the last one back is the next one out: its caches are warm
-        self._waiting: FairQueue[asyncio.Future[Worker]] = FairQueue()
+        self.line: Line[Worker] = Line(
+            self.workers, self.queue_limit, self.queue_seconds, lambda worker: self._release(worker, keep=True)
+        )
         self._busy = self._restarts = self._crashes = self._timeouts = 0
         self._failures = 0  # starts that failed in a row
-        self._overloaded_until = float("-inf")  # monotonic seconds
-        self._mean_seconds = 0.01  # of a submission, a moving average
         self._starts: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[object]] = set()  # the loop itself holds tasks weakly
         self._open = False
@@ -144,7 +141,7 @@ class Sandbox:
     @property
     def stats(self) -> Stats:
         """A snapshot."""
-        return Stats(self._restarts, self._crashes, self._timeouts, self._busy, len(self._waiting), len(self._idle))
+        return Stats(self._restarts, self._crashes, self._timeouts, self._busy, len(self.line), len(self._idle))
 
     async def examine(
         self,
@@ -193,7 +190,7 @@ class Sandbox:
         except process.Ended as e:
             trace.warning("decode worker %d is gone: %s", worker.process.pid, e.__cause__ or "it hung up")
         finally:
-            self._mean_seconds += (time.monotonic() - began - self._mean_seconds) / 16
+            self.line.used(time.monotonic() - began)
             self._release(worker, keep=found is not None)
         if isinstance(found, Examination):
             return found
@@ -215,51 +212,9 @@ class Sandbox:
         """A worker, counted as busy: give it back with `_release`."""
         if not self.healthy:
             raise Unavailable("there are no decode workers")
-        if not len(self._waiting) and (worker := self._take()):
+        if not len(self.line) and (worker := self._take()):
             return worker
-        if not first:
-            self._make_room(share, timeout)
-        place: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        self._waiting.put(place, share, urgent=first)
-        try:
-            return await place
-        except asyncio.CancelledError:
-            self._waiting.remove(place, share)
-            if place.done() and not place.cancelled() and not place.exception():  # it left as a worker came free for it
-                self._release(place.result(), keep=True)
-            raise
-
-    def _make_room(self, share: str, timeout: float | None) -> None:
-        """Lets one more wait, where that can come to something.
-
-        Raises:
-            Overloaded: the queue is full and nobody has more in it than this share, or the wait would be too long.
-        """
-        wait = self.foreseen_wait
-        if timeout is not None and wait > timeout:
-            raise Overloaded("no worker comes free before the caller's deadline", retry_after=max(0.1, wait))
-        if len(self._waiting) < self.queue_limit and wait <= self._bearable_wait:
-            return
-        self._overloaded_until = time.monotonic() + CALM_SECONDS
-        other = self._waiting.displace(share)
-        if other is None:
-            raise Overloaded(retry_after=max(0.1, wait))
-        if not other.done():
-            other.set_exception(Overloaded(retry_after=max(0.1, wait)))
-
-    @property
-    def _bearable_wait(self) -> float:
-        return SHORT_QUEUE * self.queue_seconds if time.monotonic() < self._overloaded_until else self.queue_seconds
-
-    @property
-    def full(self) -> bool:
-        """Whether one more submission would be refused now, whoever's it is not."""
-        return len(self._waiting) >= self.queue_limit or self.foreseen_wait > self._bearable_wait
-
-    @property
-    def foreseen_wait(self) -> float:
-        """Seconds that one more submission would wait for a worker, by the mean of those before."""
-        return (len(self._waiting) + 1) * self._mean_seconds / self.workers
+        return await self.line.wait(share, timeout, first=first)
 
     def _take(self) -> Worker | None:
         while self._idle and self._busy < self.workers:
@@ -280,22 +235,13 @@ class Sandbox:
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:
-        while len(self._waiting):
-            worker = self._take()
-            if worker is None:
-                return
-            while (place := self._waiting.take()) is not None and place.done():
-                pass  # its caller has left, and has not yet run to take its place away
-            if place is None:
+        while len(self.line) and (worker := self._take()) is not None:
+            if not self.line.serve(worker):
                 self._busy -= 1
                 self._idle.append(worker)
-                return
-            place.set_result(worker)
 
     def _dismiss(self) -> None:
-        while (place := self._waiting.take()) is not None:
-            if not place.done():
-                place.set_exception(Unavailable("there are no decode workers"))
+        self.line.dismiss(lambda: Unavailable("there are no decode workers"))
 
     def _hung_up(self, worker: Worker) -> None:
         if worker in self._idle:  # one at work is seen by who waits for its answer

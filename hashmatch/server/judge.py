@@ -20,6 +20,7 @@ from hashmatch.v1 import common_pb2, match_pb2
 from hashmatch.v1.audit_pb2 import VerdictRecord
 
 MAX_READING = 64  # messages of unsaid length on their way in at once; a small one is there before the next turn
+MAX_HABITS = 10_000  # callers whose last kind of question is kept
 
 trace = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Judge:
     def __init__(self, service: Service, admission: Admission, callers: Callers, metrics: Metrics) -> None:
         self._service, self._admission, self._callers, self._metrics = service, admission, callers, metrics
         self._reading = 0
+        self._habits: dict[str, Kind] = {}  # by share: what the last question was about, of those who do not say
         self.settings: Settings = service.settings  # those that can change meanwhile: see `reload`
 
     async def one(self, request: match_pb2.MatchRequest, timeout: float | None) -> match_pb2.MatchResponse:
@@ -70,14 +72,17 @@ class Judge:
 
     def refuse_early(self, media_bytes: int | None) -> None:
         """Refuses a call before its message is read, where it could not be admitted anyway: what is not read is not
-        sent, since flow control holds all but a little of it back. `media_bytes`: as the caller says; None: unsaid.
+        sent, since flow control holds all but a little of it back. `media_bytes`: as the caller says; None: unsaid,
+        then it is taken to ask what it asked last.
 
         Raises:
             Overloaded: there is no room for so much media, or so many messages are being read already.
         """
-        if media_bytes and self._service.sandbox.full:
+        share, line = CALLER.get().share, self._service.sandbox.line
+        carries_media = self._habits.get(share) is Kind.MEDIA if media_bytes is None else media_bytes > 0
+        if carries_media and line.full(share):
             self._metrics.refused("queue")
-            raise Overloaded(retry_after=max(0.1, self._service.sandbox.foreseen_wait))
+            raise line.refusal()
         if media_bytes is None and self._reading >= MAX_READING:
             self._metrics.refused("requests")
             raise Overloaded(f"{self._reading} messages are being received already", retry_after=RETRY_SECONDS)
@@ -89,9 +94,13 @@ class Judge:
             return await anext(requests, None)
         self._reading += 1
         try:
-            return await anext(requests, None)
+            request = await anext(requests, None)
         finally:
             self._reading -= 1
+        if len(self._habits) >= MAX_HABITS:
+            self._habits.clear()
+        self._habits[CALLER.get().share] = Kind.MEDIA if getattr(request, "media", b"") else Kind.LOOKUP
+        return request
 
     def admit(self, size: int = 0) -> AbstractContextManager[Callable[[int], None]]:
         """A place for media of the caller's: as `Admission.admit`."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import threading
 import time
 
 import psutil
 import pytest
 from pictures import png
 
-from hashmatch import errors
+from hashmatch.address import Address
 from hashmatch.client import Finding, Fingerprint
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS, RST, SETTINGS, PING, CONTINUATION = 1, 3, 4, 6, 9
-RECOVERY = 10.0  # seconds after a flood, on two cores that the flood shares
+FLOOD = 1.5  # seconds
 IDLE = 3000  # connections; the descriptors of a test's own process are the limit
 
 
@@ -40,23 +41,10 @@ def bystander(served):
     server = psutil.Process(served.process.pid)
     before = server.memory_info().rss
     with served.client() as client:
-        assert recovered(client) < RECOVERY
         yield lambda: timed(client)
-        assert recovered(client) < RECOVERY
         assert client.match(png(1)).finding == Finding.FINDING_MATCH
         assert timed(client) < 2
     assert server.memory_info().rss - before < 200 << 20
-
-
-def recovered(client):
-    """Seconds until a call is answered; gRPC sheds calls while it works the backlog of a flood off."""
-    began = time.monotonic()
-    while time.monotonic() - began < RECOVERY:
-        with contextlib.suppress(errors.Unavailable, errors.DeadlinePassed, errors.Overloaded):
-            timed(client)
-            break
-        time.sleep(0.05)
-    return time.monotonic() - began
 
 
 def timed(client):
@@ -66,8 +54,8 @@ def timed(client):
 
 
 def connected(served, timeout=5):
-    host, _, port = served.address.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout)
+    address = Address.parse(served.address)
+    return socket.create_connection((address.host, address.port), timeout)
 
 
 def opened(served):
@@ -131,9 +119,15 @@ BLOCK = (
     ],
     ids=["rapid reset", "pings", "settings", "continuations"],
 )
-@pytest.mark.usefixtures("bystander")
-def test_floods(served, make):
-    flood(served, 1.5, make)
+def test_floods(served, bystander, make):
+    flooding = threading.Thread(target=flood, args=(served, FLOOD, make))
+    flooding.start()
+    taken = []
+    while flooding.is_alive():
+        taken.append(bystander())
+    flooding.join()
+    assert len(taken) > 10  # and not one was refused, or cancelled
+    assert sorted(taken)[len(taken) // 2] < 0.2
 
 
 def test_slow_and_half_open_senders_starve_nobody(served, bystander):

@@ -27,14 +27,31 @@ def test_shares_take_turns_and_keep_their_order():
     assert drained(queue) == ["urgent", "a0", "b0", "a1", "a2", "a3", "a4"]
 
 
-def test_room_is_made_by_who_has_most():
+def test_room_is_made_by_who_has_most_waiting():
     queue = FairQueue()
     for i in range(3):
         queue.put(f"a{i}", "a")
+    assert queue.yields("b")
     assert queue.displace("b") == "a2"
     queue.put("b0", "b")
-    assert queue.displace("b") is None  # a has two, b has one: that is even enough
+    assert not queue.yields("b")  # a has two, b has one: that is even enough
+    assert queue.displace("b") is None
     assert queue.displace("a") is None
+
+
+def test_room_is_made_by_who_was_served_most_lately():
+    now = [0.0]
+    queue = FairQueue(lambda: now[0])
+    for i in range(3):
+        queue.put(f"a{i}", "a")
+        queue.take()
+    queue.put("a3", "a")
+    queue.put("b0", "b")
+    assert queue.displace("a") is None
+    assert queue.displace("c") == "a3"  # b waits as a does, and has had nothing yet
+    now[0] = 60.0
+    queue.put("a4", "a")
+    assert queue.displace("c") is None  # what is long past counts no more
 
 
 @given(st.lists(st.tuples(st.sampled_from(["put", "take", "remove", "displace"]), SHARES), max_size=60))
