@@ -3,6 +3,9 @@
 A burst may wait long, but not for ever: who could foreseeably not be served in time is refused at once, since a full
 line would only make every answer late. Once that has happened the load is more than can be done, and the line is kept
 short until nobody was refused for a while; it is then just long enough that what is lent out never lies idle.
+
+How long is long goes by time, but a few for each of what is lent out may always wait, however slow it has become: a
+caller with so many under way at once is no overload.
 """
 
 from __future__ import annotations
@@ -15,7 +18,11 @@ from typing import Generic, TypeVar
 from hashmatch.errors import HashmatchError, Overloaded
 from hashmatch.media.fair import FairQueue
 
-SHORT_SECONDS = 0.03  # of foreseen wait while there is too much: some five small pictures for each worker
+SHORT_SECONDS = 0.03  # of foreseen wait while there is too much: some four small pictures for each worker
+ALWAYS, ALWAYS_SHORT = (
+    16,
+    2,
+)  # who may wait for each of what is lent out, however long it takes; while there is too much
 CALM_SECONDS = 1.0  # since the last refusal
 LEAST_RETRY_SECONDS = 0.1
 MEMORY = 32  # uses that the mean is about
@@ -67,10 +74,11 @@ class Line(Generic[T]):
 
     @property
     def _too_long(self) -> bool:
-        bearable = self.seconds
+        bearable, always = self.seconds, ALWAYS
         if self._now() - self._refused_at < CALM_SECONDS:
-            bearable = min(bearable, SHORT_SECONDS)
-        return len(self._waiting) >= self.limit or self.foreseen_wait > bearable
+            bearable, always = min(bearable, SHORT_SECONDS), ALWAYS_SHORT
+        waiting = len(self._waiting)
+        return waiting >= self.limit or (waiting >= always * self._servers and self.foreseen_wait > bearable)
 
     def refusal(self) -> Overloaded:
         """Says when to come back; keeps the line short from now on."""

@@ -14,6 +14,7 @@ from hashmatch.errors import HashmatchError, Malformed, Overloaded
 
 DOMAIN = "hashmatch"
 UNAVAILABLE_RETRY_SECONDS = 1.0  # a generation loads, or a full disk is noticed, within about this
+LONG_SECONDS = 10.0  # until a retry: no client should make it by itself
 
 trace = logging.getLogger(__name__)
 
@@ -43,5 +44,8 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
     """Ends a call with an error's status."""
     status = status_of(error)
-    await context.abort(_CODES[status.code], status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+    more = [("grpc-status-details-bin", status.SerializeToString())]
+    if isinstance(error, Overloaded) and error.retry_after > LONG_SECONDS:
+        more.append(("grpc-retry-pushback-ms", "-1"))  # gRFC A6: not to be retried, whatever the client's policy
+    await context.abort(_CODES[status.code], status.message, tuple(more))
     raise AssertionError("abort returned")  # pragma: no cover - it always raises

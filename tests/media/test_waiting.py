@@ -7,20 +7,20 @@ import asyncio
 import pytest
 
 from hashmatch.errors import Overloaded, Unavailable
-from hashmatch.media.waiting import CALM_SECONDS, SHORT_SECONDS, Line
+from hashmatch.media.waiting import ALWAYS, ALWAYS_SHORT, CALM_SECONDS, SHORT_SECONDS, Line
 
-EACH = 0.01  # seconds of one use, as the line has seen them
+EACH = 0.004  # seconds of one use, as the line has seen them
 
 
 class Desk:
     """A line before two desks, whose clock the test turns."""
 
-    def __init__(self, limit=1000, seconds=0.1):
+    def __init__(self, limit=1000, seconds=0.1, each=EACH):
         self.time = 0.0
         self.given_back = []
         self.line = Line(2, limit, seconds, self.given_back.append, now=lambda: self.time)
         for _ in range(500):
-            self.line.used(EACH)
+            self.line.used(each)
         self.waiting = []
 
     async def come(self, share="a", **how):
@@ -60,13 +60,24 @@ def test_a_burst_waits_and_a_standing_load_does_not():
     asyncio.run(run())
 
 
+def test_a_few_may_wait_for_each_however_slow_they_are():
+    async def run():
+        desk = Desk(seconds=0.1, each=3.0)
+        assert await desk.fill() == 2 * ALWAYS
+        while len(desk.line):
+            desk.line.serve(None)
+        assert await desk.fill() == 2 * ALWAYS_SHORT
+
+    asyncio.run(run())
+
+
 def test_a_refusal_says_when_to_come_back():
     async def run():
-        desk = Desk(limit=30, seconds=60)
-        assert await desk.fill() == 30
+        desk = Desk(limit=60, seconds=60)
+        assert await desk.fill() == 60
         with pytest.raises(Overloaded) as refused:
             await (await desk.come())
-        assert refused.value.retry_after == pytest.approx(31 * EACH / 2, rel=0.01)
+        assert refused.value.retry_after == pytest.approx(61 * EACH / 2, rel=0.01)
 
     asyncio.run(run())
 
@@ -77,7 +88,7 @@ def test_who_could_not_be_served_before_the_deadline_is_refused_at_once():
         for _ in range(20):
             await desk.come()
         with pytest.raises(Overloaded):
-            await desk.line.wait("b", 0.05)
+            await desk.line.wait("b", 10 * EACH)
 
     asyncio.run(run())
 

@@ -53,7 +53,7 @@ const serviceConfig = `{
   "methodConfig": [{
     "name": [{"service": "hashmatch.v1.MatchService"}],
     "retryPolicy": {
-      "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 2,
+      "maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 2,
       "retryableStatusCodes": ["UNAVAILABLE"]
     }
   }]
