@@ -13,7 +13,7 @@ Follow a submission through the folders, in this order:
     hashing/    frames → fingerprints; one file per algorithm, one registry
     examine.py  joins those two rooms: the job that a decode worker runs
     index/      fingerprints → candidates: a base (snapshot.py, searched exactly) and a delta for every hash type of a
-                list, in generations that follow the store (live.py); the recipes say how
+                list, in generations that follow the store (live.py, bases.py); the recipes say how
     verdict.py  candidates → verdict; pure
     audit/      verdict → ledger, written and synced before a MATCH is answered
     lists/      how hash lists come in and change: formats/, guards, sorting, staged versions, activation, rollback,
@@ -22,9 +22,9 @@ Follow a submission through the folders, in this order:
     importer.py one import in a process of its own, for callers over the wire
     store/      LMDB environments and tables under all of it; every row carries a checksum
 
-`types.py` is the vocabulary, `errors.py` the one tree of errors, `config.py` the settings, `clock.py` time and ids,
-`convert/` wire and stored messages ↔ our types.
-`app.py` wires it; `server/`, `client.py` and `cli/` are skins. `v1/` is generated from proto/.
+`types.py` is the vocabulary, `errors.py` the one tree of errors, `config.py` the settings, `address.py` HOST:PORT,
+`clock.py` time and ids, `convert/` wire and stored messages ↔ our types.
+`app.py` wires it; `server/`, `client/` and `cli/` are skins. `v1/` is generated from proto/.
 Nothing imports upwards: the contracts in setup.cfg are enforced.
 """
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from hashmatch.errors import HashmatchError, NotFound
 from hashmatch.index import snapshot
-from hashmatch.index.recipe import Recipe, load_recipes, opaque
-from hashmatch.index.wanted import Wanted, fits, identity, snapshot_versions
+from hashmatch.index.recipe import Recipe, load_recipes
+from hashmatch.index.wanted import Wanted, built, fits, identity, searched, snapshot_versions
 from hashmatch.store.env import failure
 from hashmatch.store.lists import ListStore, ListView
 from hashmatch.v1.store_pb2 import ListRecord, VersionRecord
@@ -66,33 +66,27 @@ def _record(view: ListView, list_number: int) -> ListRecord:
     raise NotFound(f"there is no list number {list_number}")
 
 
-def _searched(record: ListRecord, version: VersionRecord, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    names = {*version.entries, *record.canary_fingerprints}
-    known = {name: recipes.get(name) or opaque(name) for name in sorted(names)}
-    return {name: recipe for name, recipe in known.items() if recipe.enabled}
-
-
 def _build(
     store: ListStore, record: ListRecord, version: VersionRecord, recipes: Mapping[str, Recipe], to: Path
 ) -> None:
-    searched = _searched(record, version, recipes)
-    if all(snapshot.path_of(to, identity(record, version, recipe)).exists() for recipe in searched.values()):
+    if built(to, record, version, recipes):
         return
+    wanted = searched(record, version, recipes)
     draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=to))
     try:
         # Types lie one after the other in the store. The last of them ends the verification of all.
         keys = store.base_keys(record.list_number, version)
-        built: set[str] = set()
+        done: set[str] = set()
         head = next(keys, None)
         while head is not None:
             of_type = _OfType(head, keys)
-            fits(searched.get(head[0]), record, head[1])
-            if head[0] in searched:
-                built.add(head[0])
-                _publish(store, record, version, searched[head[0]], of_type, draft)
+            fits(wanted.get(head[0]), record, head[1])
+            if head[0] in wanted:
+                done.add(head[0])
+                _publish(store, record, version, wanted[head[0]], of_type, draft)
             head = of_type.rest()
-        for name in searched.keys() - built:
-            _publish(store, record, version, searched[name], iter(()), draft)
+        for name in wanted.keys() - done:
+            _publish(store, record, version, wanted[name], iter(()), draft)
         for made in sorted(draft.iterdir()):
             snapshot.put_in_place(made, to / made.name)
     finally:
@@ -170,7 +164,7 @@ def _sweep(store: ListStore, recipes: Mapping[str, Recipe], to: Path) -> None:
                 version = view.version(record.list_number, number)
                 kept[version.base] = kept.get(version.base, 0) + 1
                 if version.base in bases and kept[version.base] <= KEPT_PER_BASE:
-                    keep += [identity(record, version, r) for r in _searched(record, version, recipes).values()]
+                    keep += [identity(record, version, r) for r in searched(record, version, recipes).values()]
     snapshot.sweep(to, keep)
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from hashmatch import config
+from hashmatch.address import Address
 from hashmatch.server.metrics import METRICS
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -88,7 +89,7 @@ def test_settings_and_pod_agree(tmp_path):
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     assert ports == {
-        "grpc": int(set_to.listen.rpartition(":")[2]), "metrics": int(set_to.metrics_listen.rpartition(":")[2])
+        "grpc": Address.parse(set_to.listen).port, "metrics": Address.parse(set_to.metrics_listen).port
     }  # fmt: skip
     (claim,) = manifest("StatefulSet")["spec"]["volumeClaimTemplates"]
     assert mounts[set_to.state]["name"] == claim["metadata"]["name"]

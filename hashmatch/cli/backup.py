@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hashmatch.cli import format, options
+from hashmatch.cli import format
+from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.store.backup import back_up
 
 EXAMPLE = """\
@@ -16,17 +17,12 @@ example:
 A server may run meanwhile. To restore, stop the server and copy the directory to where the state was."""
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
-        "backup",
-        parents=[options.common()],
-        help="copy the state, consistently, while a server runs",
+def add_parser(verbs: Verbs) -> None:
+    parser = verb(
+        verbs, "backup", run, "copy the state, consistently, while a server runs", EXAMPLE,
         description="Copy lists, ledger and keys into a new directory, consistently and synced, with digests.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    )  # fmt: skip
     parser.add_argument("directory", metavar="DIR", type=Path, help="new or empty; keep it as safe as the state")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 
 from hashmatch.audit.check import check_state
-from hashmatch.cli import format, options
+from hashmatch.cli import format
+from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.errors import Corrupt
 
 EXAMPLE = """\
@@ -17,16 +18,11 @@ example:
 Exit code 0 where everything is as it was written, 70 where something is not. A server may run meanwhile."""
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
-        "check",
-        parents=[options.common()],
-        help="verify everything in a state directory",
+def add_parser(verbs: Verbs) -> None:
+    verb(
+        verbs, "check", run, "verify everything in a state directory", EXAMPLE,
         description="Read every page and row of lists and ledger, derive again what can be derived, and compare.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
 from hashmatch import app
-from hashmatch.cli import format, media, options
+from hashmatch.cli import format, media
+from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.config import Settings
 from hashmatch.errors import Malformed
 from hashmatch.hashing.variants import QUERY_VARIANTS
@@ -26,15 +27,11 @@ a comment with its reason. `--variants nn512` adds the dialect of Meta's C++ has
 to 512×512 first: lists made with it differ by 4–6 bits on average."""
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
-        "hash",
-        parents=[options.common()],
-        help="print fingerprints of media",
+def add_parser(verbs: Verbs) -> None:
+    parser = verb(
+        verbs, "hash", run, "print fingerprints of media", EXAMPLE,
         description="Print fingerprints of media, decoded in the same sandbox that the server uses.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    )  # fmt: skip
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="files, folders with --recursive, '-' for standard input"
     )
@@ -44,7 +41,6 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     parser.add_argument("--recursive", action="store_true", help="walk folders")
     parser.add_argument("--walls", choices=("required", "available"), help="see `hashmatch serve --help`")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,9 +10,10 @@ from typing import Any
 
 from hashmatch import clock
 from hashmatch.access.credentials import Credential, Credentials
-from hashmatch.cli import format, options
+from hashmatch.cli import format
 from hashmatch.cli.amounts import moment
 from hashmatch.cli.lists_verbs import by
+from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.roles import Role
 
 EXAMPLE = """\
@@ -24,15 +25,14 @@ example:
 From the first one on, callers of a server whose setting auth is 'auto' must show one."""
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add_parser(verbs: Verbs) -> None:
+    own = group(
+        verbs,
         "keys",
-        help="bearer keys and certificates that callers are known by",
-        description="Keep the credentials of callers. A running server follows at once.",
-        epilog="Each verb has its own help with an example: hashmatch keys VERB --help",
+        "bearer keys and certificates that callers are known by",
+        "Keep the credentials of callers. A running server follows at once.",
     )
-    own = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    create = _verb(own, "create", "make a key, which is shown this once, or let a certificate in", EXAMPLE)
+    create = verb(own, "create", _create, "make a key, which is shown this once, or let a certificate in", EXAMPLE)
     create.add_argument("name", metavar="NAME", help="who it is, for the record; two persons are told apart by it")
     create.add_argument(
         "--role", action="append", required=True, choices=[r.value for r in Role], help="what they may; repeatable"
@@ -43,25 +43,11 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     create.add_argument("--expires", metavar="TIME", help="when it ends: 2027-01-31, or 90d (default: never)")
     create.add_argument("--per-second", type=int, default=0, metavar="N", help="most requests a second (0: no limit)")
     create.add_argument("--per-day", type=int, default=0, metavar="N", help="most requests a day (0: no limit)")
-    create.set_defaults(run=_create)
-    listed = _verb(own, "list", "who is known, and when each was last used", "example:\n  hashmatch keys list --json")
-    listed.set_defaults(run=_list)
-    revoke = _verb(own, "revoke", "refuse a credential from now on", "example:\n  hashmatch keys revoke 3f9c0a1b2c4d")
-    revoke.add_argument("id", metavar="ID", help="as `hashmatch keys list` shows it")
-    revoke.set_defaults(run=_revoke)
-
-
-def _verb(
-    own: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_: str, example: str
-) -> argparse.ArgumentParser:
-    return own.add_parser(
-        name,
-        parents=[options.common()],
-        help=help_,
-        description=help_[0].upper() + help_[1:] + ".",
-        epilog=example,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    verb(own, "list", _list, "who is known, and when each was last used", "example:\n  hashmatch keys list --json")
+    revoke = verb(
+        own, "revoke", _revoke, "refuse a credential from now on", "example:\n  hashmatch keys revoke 3f9c0a1b2c4d"
     )
+    revoke.add_argument("id", metavar="ID", help="as `hashmatch keys list` shows it")
 
 
 def _create(args: argparse.Namespace) -> int:

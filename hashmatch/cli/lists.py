@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
-from hashmatch.cli import lists_approvals, lists_curating, lists_policy, lists_trials, options
+from hashmatch.cli import lists_approvals, lists_curating, lists_policy, lists_trials
 from hashmatch.cli import lists_verbs as run
+from hashmatch.cli.verbs import Run, Verbs, group
+from hashmatch.cli.verbs import verb as any_verb
 from hashmatch.hashing.variants import QUERY_VARIANTS
 from hashmatch.lists.formats import csv
 from hashmatch.lists.ingest import DEFAULT_HASH_TYPE
 
-Run = Callable[[argparse.Namespace], int]
 
-
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add_parser(verbs: Verbs) -> None:
+    own = group(
+        verbs,
         "lists",
-        help="hash lists: create, import, activate, roll back, edit, export",
-        description="Keep hash lists. Changes are made to the state directory; a running server follows by itself.",
-        epilog="Each verb has its own help with an example: hashmatch lists VERB --help",
+        "hash lists: create, import, activate, roll back, edit, export",
+        "Keep hash lists. Changes are made to the state directory; a running server follows by itself.",
     )
-    own = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     verb = _verb(
         own, "create", lists_policy.create, "make a list with nothing in it yet", "create ncmec --operator NCMEC"
@@ -134,19 +132,8 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
 
 
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, verb: Run, help_: str, example: str
-) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(
-        name,
-        parents=[options.common()],
-        help=help_,
-        description=f"{help_[0].upper()}{help_[1:]}.",
-        epilog=f"example:\n  hashmatch lists {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=verb)
-    return parser
+def _verb(own: Verbs, name: str, does: Run, help_: str, example: str) -> argparse.ArgumentParser:
+    return any_verb(own, name, does, help_, f"example:\n  hashmatch lists {example}")
 
 
 def _policy_options(verb: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from hashmatch.audit.ledger import Ledger
 from hashmatch.cli import format
 from hashmatch.cli import lists_verbs as shared
 from hashmatch.cli.lists_output import as_dict
+from hashmatch.cli.verbs import Verbs
 from hashmatch.index.recipe import load_recipes
 from hashmatch.lists.keeper import ListKeeper
 from hashmatch.lists.proposals import Change, Proposals
@@ -20,7 +21,7 @@ from hashmatch.v1 import lists_pb2
 Add = Callable[..., argparse.ArgumentParser]
 
 
-def add_verbs(own: argparse._SubParsersAction[argparse.ArgumentParser], add: Add) -> None:
+def add_verbs(own: Verbs, add: Add) -> None:
     """Adds these verbs; `add` makes one as all of `hashmatch lists` are made."""
     verb = add(own, "proposals", proposals, "changes that wait for a second person", "proposals ours")
     verb.add_argument("list", nargs="?", default="", metavar="LIST", help="default: every list")

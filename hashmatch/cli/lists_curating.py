@@ -15,6 +15,7 @@ from hashmatch.cli import format, lists_approvals
 from hashmatch.cli import lists_verbs as shared
 from hashmatch.cli.amounts import moment
 from hashmatch.cli.lists_output import as_dict, show_import
+from hashmatch.cli.verbs import Verbs
 from hashmatch.errors import BadConfig
 from hashmatch.lists.entry_ids import ID_CHARS
 from hashmatch.types import Fingerprint
@@ -23,7 +24,7 @@ from hashmatch.v1 import lists_pb2
 Add = Callable[..., argparse.ArgumentParser]
 
 
-def add_verbs(own: argparse._SubParsersAction[argparse.ArgumentParser], add: Add) -> None:
+def add_verbs(own: Verbs, add: Add) -> None:
     """Adds these verbs; `add` makes one as all of `hashmatch lists` are made."""
     verb = add(own, "browse", browse, "page through a list's entries", "browse ours --label A --added-from 2026-11-01")
     verb.add_argument("list", metavar="LIST")

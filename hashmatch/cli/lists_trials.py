@@ -11,6 +11,7 @@ from hashmatch.audit.ledger import Ledger
 from hashmatch.cli import format
 from hashmatch.cli import lists_verbs as shared
 from hashmatch.cli.lists_output import as_dict, show_reach
+from hashmatch.cli.verbs import Verbs
 from hashmatch.errors import BadConfig, Malformed, Refused
 from hashmatch.index.recipe import load_recipes
 from hashmatch.lists.reader import ListReader
@@ -22,7 +23,7 @@ from hashmatch.v1 import lists_pb2
 Add = Callable[..., argparse.ArgumentParser]
 
 
-def add_verbs(own: argparse._SubParsersAction[argparse.ArgumentParser], add: Add) -> None:
+def add_verbs(own: Verbs, add: Add) -> None:
     """Adds these verbs; `add` makes one as all of `hashmatch lists` are made."""
     verb = add(
         own, "preflight", preflight, "what a version or a threshold would have matched in recent traffic",

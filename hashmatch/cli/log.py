@@ -15,7 +15,8 @@ from hashmatch.audit import explain
 from hashmatch.audit.counts import counted, summed
 from hashmatch.audit.export import export, follow, line
 from hashmatch.audit.ledger import Ledger
-from hashmatch.cli import format, options
+from hashmatch.cli import format
+from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.v1.audit_pb2 import CountRecord, Event, VerdictRecord
 
 FOLLOW_SECONDS = 0.5  # between two looks for new events
@@ -58,50 +59,32 @@ minute."""
 COUNTED_HOURS = 24  # that `counts` goes back unless told
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add_parser(verbs: Verbs) -> None:
+    steps = group(
+        verbs,
         "log",
-        help="read the ledger of verdicts",
-        description="Read the ledger: every verdict that was written down before it was answered.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "read the ledger of verdicts",
+        "Read the ledger: every verdict that was written down before it was answered.",
+        example=EXAMPLE,
     )
-    steps = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
-    tail = _verb(steps, "tail", "print the last events", TAIL_EXAMPLE)
+    tail = verb(steps, "tail", run_tail, "print the last events", TAIL_EXAMPLE)
     tail.add_argument("-n", type=_number, default=10, metavar="N", help="how many (default: 10)")
     tail.add_argument("--follow", action="store_true", help="keep printing new ones until interrupted")
-    tail.set_defaults(run=run_tail)
 
-    show = _verb(steps, "show", "explain one verdict", SHOW_EXAMPLE)
+    show = verb(steps, "show", run_show, "explain one verdict", SHOW_EXAMPLE)
     show.add_argument("verdict", metavar="VERDICT", help="its id")
     show.add_argument("--fingerprints", action="store_true", help="show fingerprints whole")
-    show.set_defaults(run=run_show)
 
-    into = _verb(steps, "export", "write events to a file of JSON lines", EXPORT_EXAMPLE)
+    into = verb(steps, "export", run_export, "write events to a file of JSON lines", EXPORT_EXAMPLE)
     into.add_argument("file", metavar="FILE", type=Path, help="the file to make or replace")
     into.add_argument("--since", type=_number, default=1, metavar="SEQ", help="the first sequence (default: 1)")
-    into.set_defaults(run=run_export)
 
-    counts = _verb(steps, "counts", "count the answers that were not written whole", COUNTS_EXAMPLE)
+    counts = verb(steps, "counts", run_counts, "count the answers that were not written whole", COUNTS_EXAMPLE)
     counts.add_argument(
         "--since", type=_time, metavar="TIME", help=f"ISO 8601, UTC unless it says (default: {COUNTED_HOURS} hours ago)"
     )
     counts.add_argument("--by-minute", action="store_true", help="every minute apart, instead of their sums")
-    counts.set_defaults(run=run_counts)
-
-
-def _verb(
-    steps: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, example: str
-) -> argparse.ArgumentParser:
-    return steps.add_parser(
-        name,
-        parents=[options.common()],
-        help=summary,
-        description=f"{summary.capitalize()}.",
-        epilog=example,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def _number(text: str) -> int:

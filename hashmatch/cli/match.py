@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from hashmatch import app, client, clock, convert
 from hashmatch.audit import explain
 from hashmatch.cli import format, media, options
+from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.errors import Malformed
 from hashmatch.lists.formats import Reject
 from hashmatch.lists.formats import hex as hex_format
@@ -30,15 +31,12 @@ Without --server it opens the state directory itself. Exit code: 1 something mat
 matched and a file could not be read; 3 nothing matched and something is UNKNOWN; 0 nothing matched."""
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
-        "match",
-        parents=[options.common(), options.server()],
-        help="judge media against the active lists",
+def add_parser(verbs: Verbs) -> None:
+    parser = verb(
+        verbs, "match", run, "judge media against the active lists", EXAMPLE,
         description="Judge media against the active hash lists; every MATCH is recorded first.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+        parents=[options.server()],
+    )  # fmt: skip
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="files, folders with --recursive, '-' for standard input"
     )
@@ -49,7 +47,6 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--list", action="append", default=[], metavar="LIST", help="search only this list; repeatable")
     parser.add_argument("--surface", default="", help="where the media came from, for the record")
     parser.add_argument("--walls", choices=("required", "available"), help="see `hashmatch serve --help`")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from hashmatch.cli import format, options
+from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.server import lifecycle, logs, supervisor
 from hashmatch.server import serve as server
 
@@ -21,15 +22,11 @@ Settings come from --config, then HASHMATCH_… variables (HASHMATCH_WORKERS=4),
 SIGTERM finishes what is in flight and exits 0. SIGHUP, or a changed file, takes over settings and certificates."""
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
-        "serve",
-        parents=[options.common()],
-        help="serve verdicts over gRPC",
+def add_parser(verbs: Verbs) -> None:
+    parser = verb(
+        verbs, "serve", run, "serve verdicts over gRPC", EXAMPLE,
         description="Serve verdicts over gRPC. Prints one line when it is SERVING.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    )  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     parser.add_argument("--listen", metavar="ADDR", help="HOST:PORT; port 0 picks a free one; TLS beyond loopback")
     parser.add_argument("--processes", metavar="N", help="server processes that share the address (default: 1)")
@@ -46,7 +43,6 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "--print-config", action="store_true", help="print every setting and where it came from, and exit"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from contextlib import closing
 from hashmatch import client
 from hashmatch.audit.ledger import Ledger
 from hashmatch.cli import format, options
+from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.store.lists import ListStore
 from hashmatch.v1 import common_pb2
 
@@ -19,16 +20,12 @@ example:
 Exit code 69 where the server asked is not serving."""
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
-        "status",
-        parents=[options.common(), options.server()],
-        help="what is active, what is recorded, whether a server serves",
+def add_parser(verbs: Verbs) -> None:
+    verb(
+        verbs, "status", run, "what is active, what is recorded, whether a server serves", EXAMPLE,
         description="Show the active lists, the ledger's length, and whether a server gives verdicts.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
+        parents=[options.server()],
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,38 +2,29 @@
 
 A refresh looks at one number (what LMDB committed last, 1 µs); only when that moved does it open a view. A list that
 did not change is taken over as it is. One that did, on the same base, costs what its changes cost: they go into the
-delta. One on another base needs that base: read from the store where it is small, else mapped from its snapshot; where
-there is no snapshot it is named in `wanted`, and the list is served as it was until somebody has built it. So one
-list's building never holds up another's changes, and the swap is one reference: searches in flight keep the generation
-they have.
+delta. One on another base needs that base (`bases.py`); where there is no snapshot of it, it is named in `wanted`, and
+the list is served as it was until somebody has built it. So one list's building never holds up another's changes, and
+the swap is one reference: searches in flight keep the generation they have.
 """
 
 from __future__ import annotations
 
-import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
 
 from hashmatch import convert
 from hashmatch.errors import Corrupt
-from hashmatch.index import hamming, snapshot
+from hashmatch.index import hamming
 from hashmatch.index.base import Base
+from hashmatch.index.bases import SMALL, Bases
 from hashmatch.index.delta import Change, Delta
 from hashmatch.index.followed import Store, View
 from hashmatch.index.generation import Generation, Part, Segment
-from hashmatch.index.recipe import Recipe, opaque
-from hashmatch.index.wanted import Wanted, entries, fits, identity, snapshot_versions
+from hashmatch.index.recipe import Recipe
+from hashmatch.index.wanted import Wanted, searched
 from hashmatch.types import Fingerprint, ListState, Revision, Suppression
 from hashmatch.v1.store_pb2 import ListRecord, VersionRecord
-
-SMALL = (
-    50_000  # entries of a list that is read at every start, in a twentieth of a second, instead of kept as snapshots
-)
-FOLD_ROWS = 16_384  # of a delta: from here on a new base is wanted; until it is there a search costs some 20 µs more
-
-trace = logging.getLogger(__name__)
 
 
 class LiveIndex:
@@ -60,10 +51,9 @@ class LiveIndex:
         """
         self._store = store
         self.recipes = recipes
-        self._snapshots = snapshots
+        self._bases = Bases(store, recipes, snapshots, small)
         self._state_of = state_of
         self._name_entry = name_entry
-        self._small = small
         self._mark: int | None = None  # at the last refresh
         self._loaded: Revision | None = None  # by the last refresh
         self._whole: Revision | None = None  # the last revision that every list was at
@@ -113,7 +103,7 @@ class LiveIndex:
         records = [record for record in view.lists() if record.active_version]
         segments: dict[str, tuple[int, Segment]] = {}
         urgent: list[Wanted] = []
-        folds: list[Wanted] = []
+        useful: list[Wanted] = []
         self._waiting = set()
         for record in records:
             old = self._segments.get(record.name)
@@ -125,12 +115,12 @@ class LiveIndex:
                     segments[record.name] = record.revision, segment
                 else:
                     self._waiting.add(record.name)
-                    urgent.append(self._want(view, record, record.active_version, "cannot be searched before"))
+                    urgent.append(self._bases.urgent(view, record))
                     if old is not None:
                         segments[record.name] = old
             if record.name not in self._waiting:
-                folds += self._folds(view, record, segments[record.name][1])
-        self.wanted = (*urgent, *folds)
+                useful += self._bases.useful(view, record, segments[record.name][1])
+        self.wanted = (*urgent, *useful)
         self._segments = segments
         if not self._waiting:
             self._whole = view.revision
@@ -188,12 +178,6 @@ class LiveIndex:
             canary_media=record.canary_media,
         )
 
-    def _searched(self, record: ListRecord, version: VersionRecord) -> list[Recipe]:
-        """The recipes of what a version has and what is switched on."""
-        names = sorted({*version.entries, *record.canary_fingerprints})
-        known = [self.recipes.get(name) or opaque(name) for name in names]
-        return [recipe for recipe in known if recipe.enabled]
-
     def _moved(self, view: View, record: ListRecord, old: Segment, version: VersionRecord) -> dict[str, Part] | None:
         """The parts of what is served, moved to another version; None where that has another base."""
         if old.version.base != version.base or old.number != record.list_number:
@@ -211,8 +195,7 @@ class LiveIndex:
         changes: Mapping[str, list[Change]],
     ) -> dict[str, Part]:
         parts = {}
-        for recipe in self._searched(record, version):
-            name = recipe.hash_type
+        for name, recipe in searched(record, version, self.recipes).items():
             if name in bases:
                 base, base_version, delta = bases[name]
             else:  # a hash type that came after the base
@@ -223,83 +206,13 @@ class LiveIndex:
 
     def _afresh(self, view: View, record: ListRecord, version: VersionRecord) -> dict[str, Part] | None:
         """Parts on the newest bases that there are; None where one is missing."""
-        if entries(version) <= self._small:
-            base_version = view.base_version(record.list_number, version)
-            return self._on(view, record, version, base_version, self._read(record, version))
-        for base_version in self._candidates(view, record, version):
-            mapped = self._map(record, base_version)
-            if mapped is not None:
-                return self._on(view, record, version, base_version, mapped)
-        return None
-
-    def _on(
-        self,
-        view: View,
-        record: ListRecord,
-        version: VersionRecord,
-        base_version: VersionRecord,
-        bases: dict[str, Base],
-    ) -> dict[str, Part]:
+        found = self._bases.newest(view, record, version)
+        if found is None:
+            return None
+        base_version, bases = found
         changes = _changes(view, record, base_version, version)
         fresh = {name: (base, base_version, Delta.nothing(base.width)) for name, base in bases.items()}
         return self._laid_over(record, version, fresh, changes)
-
-    def _read(self, record: ListRecord, version: VersionRecord) -> dict[str, Base]:
-        """The bases of a small list, from the store, once every row of it was verified."""
-        keys: dict[str, list[bytes]] = {}
-        for hash_type, some in self._store.base_keys(record.list_number, version):
-            fits(self.recipes.get(hash_type), record, some)
-            keys.setdefault(hash_type, []).extend(some)
-        return {name: Base.of_rows(hamming.pack(b"".join(of_type), len(of_type[0]))) for name, of_type in keys.items()}
-
-    # ── snapshots ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _candidates(self, view: View, record: ListRecord, version: VersionRecord) -> Iterator[VersionRecord]:
-        """Versions on the same base that have snapshots, the newest first."""
-        for number in snapshot_versions(self._snapshots, record.list_number):
-            if 0 < number <= record.last_version:
-                candidate = view.version(record.list_number, number)
-                if candidate.base == version.base:
-                    yield candidate
-
-    def _map(self, record: ListRecord, version: VersionRecord) -> dict[str, Base] | None:
-        """The mapped snapshots of a version, one per hash type; None where one is missing or damaged."""
-        bases = {}
-        for recipe in self._searched(record, version):
-            wanted = identity(record, version, recipe)
-            try:
-                base = snapshot.load(self._snapshots, wanted)
-            except Corrupt as e:
-                trace.error("a snapshot of list '%s' is not used and will be built again: %s", record.name, e)
-                shutil.rmtree(snapshot.path_of(self._snapshots, wanted), ignore_errors=True)
-                return None
-            if base is None:
-                return None
-            bases[recipe.hash_type] = base
-        return bases
-
-    def _folds(self, view: View, record: ListRecord, segment: Segment) -> list[Wanted]:
-        """Snapshots that would be of use: of what is active, where its deltas have grown; of what is staged."""
-        found = []
-        if entries(segment.version) > self._small and any(p.delta.size > FOLD_ROWS for p in segment.parts.values()):
-            found.append(self._want(view, record, segment.version.version, "is searched more slowly until"))
-        for version in view.versions(record):
-            if version.version <= record.active_version:
-                break
-            if not version.parent and not version.HasField("first_activated_at"):
-                if entries(version) > self._small and self._missing(record, version):
-                    found.append(self._want(view, record, version.version, "can be activated at once after"))
-                break
-        return found
-
-    def _missing(self, record: ListRecord, version: VersionRecord) -> bool:
-        searched = self._searched(record, version)
-        return any(not snapshot.path_of(self._snapshots, identity(record, version, r)).exists() for r in searched)
-
-    def _want(self, view: View, record: ListRecord, number: int, effect: str) -> Wanted:
-        count = entries(view.version(record.list_number, number))
-        why = f"list '{record.name}' {effect} the snapshot of version {number} ({count} entries) is built"
-        return Wanted(record.list_number, number, record.name, count, why)
 
 
 def _changes(view: View, record: ListRecord, old: VersionRecord, new: VersionRecord) -> dict[str, list[Change]]:

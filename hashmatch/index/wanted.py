@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hashmatch.errors import BadConfig
 from hashmatch.index import snapshot
-from hashmatch.index.recipe import Recipe
+from hashmatch.index.recipe import Recipe, opaque
 from hashmatch.v1.store_pb2 import ListRecord, VersionRecord
 
 
@@ -21,6 +21,13 @@ class Wanted:
     name: str  # of the list
     entries: int
     why: str
+
+
+def searched(record: ListRecord, version: VersionRecord, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """By hash type, the recipes of what a version has and what is switched on."""
+    names = {*version.entries, *record.canary_fingerprints}
+    known = {name: recipes.get(name) or opaque(name) for name in sorted(names)}
+    return {name: recipe for name, recipe in known.items() if recipe.enabled}
 
 
 def identity(record: ListRecord, version: VersionRecord, recipe: Recipe) -> snapshot.Identity:
@@ -39,6 +46,12 @@ def snapshot_versions(snapshots: Path, list_number: int) -> list[int]:
     """The versions of a list that have snapshots, whatever they are worth, the newest first."""
     found = (path.name.split("-")[1] for path in snapshots.glob(f"{list_number}-*-*"))
     return sorted({int(number) for number in found if number.isdigit()}, reverse=True)
+
+
+def built(snapshots: Path, record: ListRecord, version: VersionRecord, recipes: Mapping[str, Recipe]) -> bool:
+    """Whether every snapshot of a version is there, whatever it is worth."""
+    needed = searched(record, version, recipes).values()
+    return all(snapshot.path_of(snapshots, identity(record, version, recipe)).exists() for recipe in needed)
 
 
 def entries(version: VersionRecord) -> int:

@@ -23,15 +23,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from hashmatch.address import Address
 from hashmatch.app import Service
 from hashmatch.config import Settings
-from hashmatch.errors import BadConfig, HashmatchError, Malformed, Overloaded
+from hashmatch.errors import HashmatchError, Malformed, Overloaded
 from hashmatch.server.errors import status_of
 from hashmatch.server.forms import MAX_JSON_BYTES, Form
 from hashmatch.server.gate import Gate
 from hashmatch.server.judge import Judge
 from hashmatch.server.openapi import document
 from hashmatch.server.service import capabilities
+from hashmatch.server.sockets import bound
 from hashmatch.server.spool import Spool
 from hashmatch.v1 import common_pb2, match_pb2
 
@@ -255,17 +257,8 @@ async def serving(
     Raises:
         BadConfig: the address cannot be used.
     """
-    host, _, port = settings.http_listen.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared_port:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listening.bind((host.strip("[]"), int(port)))
-    except OSError as e:
-        listening.close()
-        raise BadConfig(f"cannot listen on {settings.http_listen}: {e.strerror}") from e
+    address = Address.parse(settings.http_listen)
+    listening = bound(address, socket.SO_REUSEADDR, *((socket.SO_REUSEPORT,) if shared_port else ()))
     secure: dict[str, Any] = {}
     if settings.tls_certificate:
         secure = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key}
@@ -287,7 +280,7 @@ async def serving(
             await asyncio.sleep(0.01)
         if running.done():
             running.result()
-        yield "{}:{}".format(*listening.getsockname()[:2]), reload
+        yield str(address.at(listening.getsockname()[1])), reload
     finally:
         server.should_exit = True
         await running

@@ -18,9 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from hashmatch.address import Address
 from hashmatch.errors import BadConfig
 
-PREFERRED = ("127.0.0.1", 9464)  # the port that OpenTelemetry's Prometheus exporters use
+PREFERRED = Address("127.0.0.1", 9464)  # the port that OpenTelemetry's Prometheus exporters use
 REQUEST_SECONDS = 5.0  # for a request to arrive
 
 trace = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Monitor:
 
         self._server = _listening(listen, Handler)
         host, port = self._server.server_address[:2]
-        self.address = f"{host!s}:{port}"
+        self.address = str(Address(str(host), int(port)))
         self._thread = threading.Thread(target=self._server.serve_forever, name="monitor", daemon=True)
         self._thread.start()
 
@@ -77,6 +78,10 @@ class Monitor:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, address: Address, handler: Callable[..., socketserver.BaseRequestHandler]) -> None:
+        self.address_family = address.family
+        super().__init__((address.host, address.port), handler)
+
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # a scraper that hung up
 
@@ -86,9 +91,8 @@ def _listening(listen: str, handler: Callable[..., socketserver.BaseRequestHandl
         try:
             return _Server(PREFERRED, handler)
         except OSError:
-            return _Server((PREFERRED[0], 0), handler)
-    host, _, port = listen.rpartition(":")
+            return _Server(PREFERRED.at(0), handler)
     try:
-        return _Server((host.strip("[]"), int(port)), handler)
+        return _Server(Address.parse(listen), handler)
     except OSError as e:
         raise BadConfig(f"cannot serve metrics on {listen}: {e.strerror}") from e

@@ -15,16 +15,15 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from hashmatch import app
 from hashmatch.access.callers import Callers
 from hashmatch.config import Settings
-from hashmatch.errors import BadConfig, HashmatchError
-from hashmatch.server import lifecycle, logs
+from hashmatch.errors import HashmatchError
+from hashmatch.server import lifecycle, logs, port
 from hashmatch.server.admission import Admission
 from hashmatch.server.gate import Gate
-from hashmatch.server.health import SERVICES, Health
+from hashmatch.server.health import Health
 from hashmatch.server.judge import Judge
 from hashmatch.server.lists import ListServicer
 from hashmatch.server.metrics import Metrics
@@ -35,17 +34,9 @@ from hashmatch.server.tls import Certificate
 from hashmatch.server.tracing import Tracing
 from hashmatch.v1 import lists_pb2_grpc, match_pb2_grpc
 
-MESSAGE_SLACK = 1 << 20  # bytes of a message beside its media: ids, attributes, fingerprints
-MAX_METADATA_BYTES = 16 << 10  # of a call's headers; a key and a trace's context take 300
-MIN_PING_INTERVAL_MS = 5 * 60 * 1000  # gRPC's own default: more frequent pings are refused after two strikes
-LOOKAHEAD_BYTES = 64 << 10  # the smallest window of HTTP/2; a message that is read widens its own
 HEALTH_SECONDS = 0.1  # how often health is brought to what is true
 GAUGE_SECONDS = 1.0  # how often the gauges are
-KEEPALIVE_MS = 60 * 1000  # a peer that does not answer a ping for so long is gone, and its calls are cancelled
-IDLE_MS = 30 * 60 * 1000  # a connection without calls is closed
-AGE_MS = 60 * 60 * 1000  # a connection is closed gently, so that clients spread over servers that were added
 STUCK_SECONDS = 20.0  # without a turn of the event loop: only a restart cures that
-SPARE_DESCRIPTORS = 512  # for files, workers and pipes, beside those of connections
 
 trace = logging.getLogger(__name__)
 
@@ -135,47 +126,14 @@ class Server:
                 await asyncio.to_thread(self._callers.flush, force=True)
 
     def _listening(self) -> grpc.aio.Server:
-        settings = self._settings
-        descriptors = lifecycle.raise_file_limit()
-        connections = min(settings.connections, max(64, descriptors - SPARE_DESCRIPTORS))
-        if connections < settings.connections:
-            trace.warning("at most %d connections: the system allows %d open files", connections, descriptors)
-        server = grpc.aio.server(
-            interceptors=[self._gate],
-            # gRPC holds a message before we see it, so calls are bounded too: media, look-ups, and those that watch.
-            maximum_concurrent_rpcs=4 * settings.in_flight,
-            options=[
-                # Twice the media limit, so that media somewhat over it still get an answer that names the limit.
-                ("grpc.max_receive_message_length", 2 * settings.max_media_bytes + MESSAGE_SLACK),
-                ("grpc.max_send_message_length", 2 * settings.max_media_bytes + MESSAGE_SLACK),
-                ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-                # What a call may send before its handler reads: a handler that refuses costs that much and no more.
-                ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
-                ("grpc.http2.bdp_probe", 0),
-                ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
-                ("grpc.max_allowed_incoming_connections", connections),
-                ("grpc.so_reuseport", int(self._part.shared_port)),
-                ("grpc.max_connection_idle_ms", IDLE_MS),
-                ("grpc.max_connection_age_ms", AGE_MS),
-                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-                ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-                ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
-            ],
-            # Media does not compress; and a length that depends on what is in an answer tells of it.
-            compression=grpc.Compression.NoCompression,
-        )
-        match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(self._service, self._judge), server)
-        lists_pb2_grpc.add_ListServiceServicer_to_server(self._lists, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
-        reflection.enable_server_reflection((*SERVICES[1:], reflection.SERVICE_NAME, "grpc.health.v1.Health"), server)
-        try:
-            if self._certificate:
-                port = server.add_secure_port(settings.listen, self._certificate.credentials())
-            else:
-                port = server.add_insecure_port(settings.listen)
-        except RuntimeError as e:
-            raise BadConfig(f"cannot listen on {settings.listen}: {e}") from e
-        self._address = f"{settings.listen.rpartition(':')[0]}:{port}"
+        credentials = self._certificate.credentials() if self._certificate else None
+        server, self._address = port.listening(
+            self._settings, self._gate, credentials, shared=self._part.shared_port, loaded={
+                match_pb2_grpc.add_MatchServiceServicer_to_server: MatchServicer(self._service, self._judge),
+                lists_pb2_grpc.add_ListServiceServicer_to_server: self._lists,
+                health_pb2_grpc.add_HealthServicer_to_server: self._health.servicer,
+            },
+        )  # fmt: skip
         return server
 
     @asynccontextmanager
@@ -290,8 +248,8 @@ class Server:
     def _apply(self, settings: Settings) -> None:
         logs.start(settings.log_format, settings.log_level)
         self._admission.most_bytes, self._admission.most_requests = settings.in_flight_bytes, settings.in_flight
-        self._service.sandbox.queue_limit = settings.queue
-        self._service.sandbox.queue_seconds = settings.queue_ms / 1000
+        line = self._service.sandbox.line
+        line.limit, line.seconds = settings.queue, settings.queue_ms / 1000
         self._judge.settings = settings
 
     def _stage(self, name: str, seconds: float) -> None:

@@ -24,18 +24,20 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.multiprocess import mark_process_dead
 
+from hashmatch.address import Address
 from hashmatch.config import Settings
 from hashmatch.errors import BadConfig, HashmatchError, Unavailable
 from hashmatch.server import lifecycle, metrics
 from hashmatch.server.monitor import Monitor
+from hashmatch.server.sockets import bound
 
 PAUSES = 0.1, 5.0  # seconds before a process that ended is started again: the first, doubled up to the last
 STEADY_SECONDS = 30.0  # after which a process that ends begins with the first pause again
@@ -68,8 +70,8 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         with ExitStack() as closing:
             settings = self._settings
-            listen = closing.enter_context(_HeldAddress(settings.listen))
-            http = closing.enter_context(_HeldAddress(settings.http_listen)) if settings.http_listen else ""
+            listen = closing.enter_context(_held(settings.listen))
+            http = closing.enter_context(_held(settings.http_listen)) if settings.http_listen else ""
             self._settings = dataclasses.replace(settings, listen=listen, http_listen=http)
             counts = Path(tempfile.mkdtemp(prefix="hashmatch-metrics-"))
             closing.callback(shutil.rmtree, counts, ignore_errors=True)
@@ -241,24 +243,13 @@ class _Child:
         self.signal(signal.SIGKILL)
 
 
-class _HeldAddress:
-    """Holds an address without listening on it, so that processes which come and go find it; its true port."""
+@contextmanager
+def _held(listen: str) -> Iterator[str]:
+    """Holds an address without listening on it, so that processes which come and go find it; its true port.
 
-    def __init__(self, listen: str) -> None:
-        host, _, port = listen.rpartition(":")
-        bare = host.strip("[]")
-        family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            self._socket.bind((bare, int(port)))
-        except (OSError, AttributeError) as e:
-            self._socket.close()
-            raise BadConfig(f"cannot listen on {listen}: {e}") from e
-        self.listen = f"{host}:{self._socket.getsockname()[1]}"
-
-    def __enter__(self) -> str:
-        return self.listen
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
+    Raises:
+        BadConfig: the address cannot be used.
+    """
+    address = Address.parse(listen)
+    with bound(address, socket.SO_REUSEPORT) as holding:
+        yield str(address.at(holding.getsockname()[1]))

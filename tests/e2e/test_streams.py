@@ -85,6 +85,19 @@ def test_an_upload_from_a_file_object(served):
             client.upload(io.BytesIO(bytes(33 << 20)))
 
 
+def test_the_client_for_asyncio_asks_and_uploads_as_its_twin_does(served):
+    async def conversation():
+        async with AsyncClient(served.address) as client:
+            assert await client.serving()
+            assert "pdq" in {h.hash_type for h in (await client.capabilities()).hash_types}
+            assert (await client.hash(png(1))).hashed
+            with pytest.raises(TypeError):
+                await client.upload(io.BytesIO(png(1)), no_such="argument")
+            return await client.upload(io.BytesIO(png(1)), request_id="au1")
+
+    assert asyncio.run(conversation()).finding == Finding.FINDING_MATCH
+
+
 def test_abandoned_uploads_leave_nothing(served):
     server = psutil.Process(served.process.pid)
     before = server.num_fds()

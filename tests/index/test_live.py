@@ -11,8 +11,7 @@ import pytest
 
 from hashmatch.builder import DIRECTORY
 from hashmatch.errors import BadConfig, Corrupt
-from hashmatch.index import live as live_module
-from hashmatch.index import snapshot
+from hashmatch.index import bases, snapshot
 from hashmatch.lists import staging
 from hashmatch.types import Fingerprint, Hashed
 
@@ -102,7 +101,7 @@ def test_edits_go_into_the_delta_and_hide_at_once(followed) -> None:
 
 
 def test_a_grown_delta_is_folded_into_a_new_base(followed, monkeypatch) -> None:
-    monkeypatch.setattr(live_module, "FOLD_ROWS", 10)
+    monkeypatch.setattr(bases, "FOLD_ROWS", 10)
     followed.stage("large", range(200))
     followed.refresh()
     followed.build()
