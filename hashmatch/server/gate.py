@@ -33,6 +33,7 @@ MEDIA_BYTES = "hashmatch-media-bytes"  # metadata in which a caller may say how 
 
 Reader = Callable[[int | None, AsyncIterator[Any]], Awaitable[Any]]
 trace = logging.getLogger(__name__)
+trace.addFilter(logs.Sparing())
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _calls = itertools.count(1)

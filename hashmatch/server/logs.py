@@ -11,6 +11,8 @@ import json
 import logging
 import re
 import sys
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -23,6 +25,31 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")  # what may be written to a tra
 def plain_id(given: str) -> str:
     """The caller's id where it may be written down; "" where not."""
     return given if _PLAIN_ID.fullmatch(given) else ""
+
+
+class Sparing(logging.Filter):
+    """Passes so many lines of one kind a second, and says with the next how many were left out.
+
+    For lines that whoever is outside can cause at will: who floods us must not fill the disk of the trace too.
+    """
+
+    def __init__(self, most: int = 10, *, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._most, self._now = most, now
+        self._kinds: dict[str, tuple[int, int, int]] = {}  # by message: the second, lines in it, left out since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind, second = str(record.msg), int(self._now())
+        began, lines, left_out = self._kinds.get(kind, (second, 0, 0))
+        if began != second:
+            began, lines = second, 0
+        if lines >= self._most:
+            self._kinds[kind] = (began, lines, left_out + 1)
+            return False
+        self._kinds[kind] = (began, lines + 1, 0)
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} ({left_out} more were left out)", ()
+        return True
 
 
 class Text(logging.Formatter):
