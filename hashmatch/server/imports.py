@@ -94,7 +94,7 @@ async def _feed(
     size = 0
     # A process that refuses the file early closes its end; what it has to say is read afterwards.
     with suppress(BrokenPipeError, ConnectionResetError):
-        given.write(importer.framed(header))
+        given.write(importer.framed(header.SerializeToString()))
         while (part := await _next(requests)) is not None:
             convert.refuse_unknown_fields(part)
             if part.WhichOneof("part") != "chunk":
@@ -102,13 +102,15 @@ async def _feed(
             size += len(part.chunk)
             if size > MAX_IMPORT_BYTES:
                 raise Malformed(f"more than {MAX_IMPORT_BYTES} bytes", field="chunk")
-            given.write(part.chunk)
+            if part.chunk:  # an empty one would be the end
+                given.write(importer.framed(part.chunk))
             await given.drain()
         if header.bytes not in (0, size):
             raise Malformed(f"{size} bytes came, the header says {header.bytes}", field="header.bytes")
         # A caller who leaves ends the stream like one who has sent everything; that he left is told beside it, and
         # cancels this call.
         await asyncio.sleep(LEAVING_SECONDS)
+        given.write(importer.framed(b""))
     given.close()
 
 
