@@ -12,11 +12,8 @@ Measured on two cores and a disk that syncs in 0.07 ms, records of 560 bytes, lo
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -24,27 +21,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch import clock
 from hashmatch.audit import entry_counts, tables
+from hashmatch.audit.answers import Pending, Remembered, answer_of
 from hashmatch.audit.entry_counts import EntryCounts, Held
 from hashmatch.audit.rows import MAX_VERDICT_ID_BYTES, Rows
+from hashmatch.audit.tally import Tally
 from hashmatch.audit.writer import GroupWriter, Waiting
 from hashmatch.errors import Conflict, HashmatchError, Malformed, Refused
 from hashmatch.store import keys
 from hashmatch.store.env import Env
 from hashmatch.v1.audit_pb2 import CountRecord, Event, VerdictRecord
-from hashmatch.v1.store_pb2 import EntryCountRecord, RequestRecord
+from hashmatch.v1.store_pb2 import EntryCountRecord
 
 TIDY_SECONDS = 60.0  # between two flushes of counts and two sweeps of old request ids; counts are per minute
-MAX_SURFACES = 256  # counted apart in one process's life, so that a caller's invention cannot fill the disk
-MAX_SURFACE_BYTES = 128  # of UTF-8, as long as a request id
-OTHER_SURFACES = "(other)"  # where surfaces beyond those two bounds are counted
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What a request id was answered, and whether that is on disk: who repeats the answer waits for `written`."""
-
-    record: RequestRecord
-    written: Future[int]
 
 
 class Ledger:
@@ -72,10 +60,8 @@ class Ledger:
         self._rows, self._entries = Rows(self._env), EntryCounts(self._env, b"")
         self._forget_after = idempotency_hours * 60  # minutes
         self._now = now
-        self._lock = threading.Lock()  # guards the three below
-        self._pending: dict[bytes, Remembered] = {}
-        self._counted: Counter[tuple[int, int, str]] = Counter()  # minute, finding, surface
-        self._surfaces: set[str] = set()
+        self._pending = Pending()
+        self._tally = Tally()
         self._writer: GroupWriter | None = None
         if not readonly:
             try:
@@ -108,27 +94,16 @@ class Ledger:
             raise Malformed(f"a verdict id has 1 to {MAX_VERDICT_ID_BYTES} bytes", field="verdict_id")
         if remember and not record.request_id:
             raise Malformed("what has no request id cannot be remembered", field="request_id")
-        answer = _answer(record, whole=log) if remember else None
+        answer = answer_of(record, whole=log) if remember else None
         fact = Waiting(record, tables.request_key(record.request_id), answer, log, record.ByteSize())
         if answer is not None:
-            self._hold(fact, answer)
+            self._pending.hold(fact.request, answer, fact.written)
         try:
             self._writer.put(fact)
         except HashmatchError as e:
             fact.written.set_exception(e)  # for whoever was told of it by `remembered` meanwhile
             raise
         return fact.written
-
-    def _hold(self, fact: Waiting, answer: RequestRecord) -> None:
-        with self._lock:
-            self._pending[fact.request] = Remembered(answer, fact.written)
-        fact.written.add_done_callback(lambda _: self._drop(fact))
-
-    def _drop(self, fact: Waiting) -> None:
-        with self._lock:
-            held = self._pending.get(fact.request)
-            if held is not None and held.written is fact.written:  # a later record may have taken its place
-                del self._pending[fact.request]
 
     def _commit(self, group: Sequence[Waiting]) -> list[int | HashmatchError]:
         """Writes a group in one transaction; each fact's sequence, or why it alone was refused."""
@@ -158,33 +133,28 @@ class Ledger:
     def count(self, surface: str, finding: int, at: datetime) -> None:
         """Counts an answer that is not logged whole; on disk within a minute, or at `close`.
 
-        `finding` is the wire's number. Surfaces beyond MAX_SURFACES, or too long, are counted together.
+        `finding` is the wire's number. Surfaces beyond `tally.MAX_SURFACES`, or too long, are counted together.
         """
-        with self._lock:
-            if surface not in self._surfaces:
-                if len(self._surfaces) < MAX_SURFACES and len(surface.encode()) <= MAX_SURFACE_BYTES:
-                    self._surfaces.add(surface)
-                else:
-                    surface = OTHER_SURFACES
-            self._counted[tables.minute_of(at), finding, surface] += 1
+        self._tally.add(tables.minute_of(at), finding, surface)
 
     def _tidy(self) -> bool:
         """Flushes the counts, forgets old request ids, and frees the readers that died; whether old ids may be left.
 
         Always a transaction, even with nothing to do: on a full disk it is how the writer learns that there is room.
         """
+        failed = not self.healthy
         self._env.check_readers()
-        with self._lock:
-            counted, self._counted = self._counted, Counter()
+        counted = self._tally.take()
         try:
             with self._env.write() as txn:
                 for (minute, finding, surface), count in counted.items():
                     self._rows.add_count(txn, minute, finding, surface, count)
                 more = self._rows.sweep(txn, tables.minute_of(self._now()) - self._forget_after)
         except BaseException:
-            with self._lock:
-                self._counted.update(counted)
+            self._tally.put_back(counted)
             raise
+        if failed:
+            self._env.refuse_full()
         return more
 
     def remembered(self, request_id: str) -> Remembered | None:
@@ -194,9 +164,7 @@ class Ledger:
             Corrupt: the record is damaged.
         """
         request = tables.request_key(request_id)
-        with self._lock:
-            pending = self._pending.get(request)
-        if pending is not None:
+        if (pending := self._pending.get(request)) is not None:
             return pending
         with self._env.read() as txn:
             record = self._rows.request(txn, request)
@@ -296,16 +264,3 @@ class Ledger:
         if self._writer is not None:
             self._writer.close()
         self._env.close()
-
-
-def _answer(record: VerdictRecord, *, whole: bool) -> RequestRecord:
-    """What a retry is answered. Unless `whole`, without what only the ledger is told.
-
-    Whose content it is, and the fingerprints of its variants, are kept of nothing that asks for nothing.
-    """
-    answer = RequestRecord(question_digest=record.question_digest, verdict=record, at=record.at)
-    if not whole:
-        answer.verdict.ClearField("subject")
-        answer.verdict.ClearField("hashed")
-        answer.verdict.hashed.extend(row for row in record.hashed if not row.variant)  # as `record_to_response`
-    return answer

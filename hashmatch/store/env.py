@@ -35,6 +35,8 @@ MAP_BYTES = 1 << 40  # address space, not disk: the file grows as it is written;
 MAX_READERS = 512  # read transactions at once, over all processes; far above the threads of a server and a few verbs
 FORMAT = 1
 DATA_FILE = "data.mdb"  # LMDB's name
+_LOCK_FILE = "lock.mdb"  # LMDB's name
+_READER_BYTES, _LOCK_HEAD_BYTES = 64, 4096  # of that file: a line of cache for each reader, and more than stands before
 _WITNESS_FILE = "last-commit"
 _FORMAT_KEY, _COMMIT_KEY = b"format", b"commit"
 _COMMIT = struct.Struct(">Q")
@@ -168,6 +170,17 @@ class Env:
         """Number of the last committed transaction: it changes whenever something was written. About 1 µs."""
         return int(self._lmdb.info()["last_txnid"])
 
+    def refuse_full(self) -> None:
+        """Does nothing while the disk has room for the largest usual transaction.
+
+        That a transaction succeeds proves less: a small one fits into pages which the file has free.
+
+        Raises:
+            StoreFull: it has not.
+        """
+        if _lacks_room(self.path):
+            raise StoreFull(f"no room left on the disk of {self.path}")
+
     def copy(self, to: Path) -> None:
         """Makes the directory `to` with a consistent, compacted and synced copy, while others write.
 
@@ -223,6 +236,7 @@ def open_engine(path: Path, tables: int, *, readonly: bool) -> lmdb.Environment:
     try:
         if not readonly:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _reserve_readers(path / _LOCK_FILE)
         return lmdb.open(
             str(path), map_size=MAP_BYTES, max_dbs=tables, max_readers=MAX_READERS, readonly=readonly, mode=0o600,
             create=not readonly, meminit=True,
@@ -237,6 +251,20 @@ def open_engine(path: Path, tables: int, *, readonly: bool) -> lmdb.Environment:
         if readonly and not (path / DATA_FILE).exists():
             raise BadConfig(f"there is no store at {path}") from e
         raise BadConfig(f"cannot open {path}: {e}") from e
+
+
+def _reserve_readers(file: Path) -> None:
+    """Makes LMDB's table of readers with all its room on disk, where there is none yet.
+
+    LMDB maps it and writes into it; a page without room would be SIGBUS, once the disk is full. One that is there is
+    left alone: closing it here would give up the locks that this process may hold on it.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # macOS has no such call, and LMDB makes the file itself
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, _LOCK_HEAD_BYTES + MAX_READERS * _READER_BYTES)
+        finally:
+            os.close(fd)
 
 
 def _witnessed(path: Path) -> int:
@@ -276,8 +304,10 @@ def _is_full(path: Path, number: int) -> bool:
 
     LMDB reports a write that found room for its first half only as EIO, so there the disk itself is asked.
     """
-    if number != errno.EIO:
-        return number in _NO_ROOM
+    return _lacks_room(path) if number == errno.EIO else number in _NO_ROOM
+
+
+def _lacks_room(path: Path) -> bool:
     with contextlib.suppress(OSError):
         limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
         if limit != resource.RLIM_INFINITY and (path / DATA_FILE).stat().st_size + _PROBE_BYTES > limit:

@@ -246,7 +246,7 @@ def fill_disk(directory: str) -> None:
     limited = limit_disk(Path(directory))
     state, filler = Path(directory) / "state", Path(directory) / "filler"
     if limited == "mount":
-        filler.write_bytes(bytes(1 << 20))
+        filler.write_bytes(bytes(2 << 20))
     ledger = opened(str(state))
     acknowledged, number = [], 0
     try:
@@ -273,13 +273,13 @@ def fill_disk(directory: str) -> None:
 
 
 def limit_disk(directory: Path) -> str:
-    """Gives this process a disk of 3 MiB at `directory`; where it may not mount one, files of at most 2 MiB."""
+    """Gives this process a disk of 4 MiB at `directory`; where it may not mount one, files of at most 2 MiB."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         new_mounts, new_user, private = 0x00020000, 0x10000000, 0x4000 | 0x40000
         if libc.unshare(new_mounts) == 0 or libc.unshare(new_mounts | new_user) == 0:
             libc.mount(None, b"/", None, private, None)
-            if libc.mount(b"tmpfs", os.fsencode(directory), b"tmpfs", 0, b"size=3m") == 0:
+            if libc.mount(b"tmpfs", os.fsencode(directory), b"tmpfs", 0, b"size=4m") == 0:
                 return "mount"
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, resource.RLIM_INFINITY))
     return "limit"

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashmatch.audit import ledger as ledger_module
-from hashmatch.audit import rows, tables, writer
+from hashmatch.audit import rows, tables, tally, writer
 from hashmatch.audit.check import check_state
-from hashmatch.audit.ledger import OTHER_SURFACES, Ledger
+from hashmatch.audit.ledger import Ledger
+from hashmatch.audit.tally import OTHER_SURFACES
 from hashmatch.convert import record_to_response
 from hashmatch.errors import (
     AnsweredElsewhere,
@@ -322,7 +323,7 @@ def test_counts_add_up_over_flushes_and_restarts(tmp_path: Path) -> None:
 
 
 def test_surfaces_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "MAX_SURFACES", 2)
+    monkeypatch.setattr(tally, "MAX_SURFACES", 2)
     ledger = Ledger(tmp_path)
     for surface in ("a", "b", "c", "x" * 500, "a", "d"):
         ledger.count(surface, common_pb2.FINDING_NO_MATCH, NOON)

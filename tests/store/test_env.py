@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,13 @@ def test_opening_again_writes_nothing(opened: Env) -> None:
 def test_only_the_owner_may_read(opened: Env) -> None:
     assert opened.path.stat().st_mode & 0o777 == 0o700
     assert {f.stat().st_mode & 0o777 for f in opened.path.iterdir()} == {0o600}
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="files cannot be given their room beforehand")
+def test_readers_have_their_room_on_disk(opened: Env) -> None:
+    stat = (opened.path / "lock.mdb").stat()
+    assert stat.st_size > env.MAX_READERS * 64
+    assert stat.st_blocks * 512 >= stat.st_size
 
 
 def test_a_new_table_is_added(opened: Env) -> None:
