@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import resource
 import signal
-import subprocess
 import threading
 import time
 
@@ -19,60 +16,12 @@ from hashmatch import errors
 from hashmatch.client import Finding
 from hashmatch.v1 import lists_pb2, lists_pb2_grpc
 
-DISK_BYTES = 24 << 20
-
 
 def list_picture(deployment, tmp_path, seed=1):
     (tmp_path / f"{seed}.png").write_bytes(png(seed))
     lines = deployment.run("hash", "--type", "pdq,sha256", tmp_path / f"{seed}.png")
     deployment.run("lists", "create", "known")
     deployment.run("lists", "import", "known", "-", "--activate", given=lines)
-
-
-class SmallDisk:
-    """Fills the disk under a deployment's state and frees it again.
-
-    As root it is a disk of its own, really full. Otherwise it is a limit on the size of the server's files, which
-    LMDB meets in the same place.
-    """
-
-    def __init__(self, deployment) -> None:
-        self.deployment = deployment
-        self.mounted = os.geteuid() == 0
-        deployment.state.mkdir()
-        if self.mounted:
-            command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", deployment.state]
-            subprocess.run(command, check=True)
-
-    def fill(self) -> None:
-        if not self.mounted:
-            size = (self.deployment.state / "ledger" / "data.mdb").stat().st_size
-            resource.prlimit(self.deployment.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-            return
-        with (self.deployment.state / "filler").open("wb") as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(bytes(1 << 16))
-                file.flush()
-
-    def free(self) -> None:
-        if self.mounted:
-            (self.deployment.state / "filler").unlink()
-        else:
-            unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-            resource.prlimit(self.deployment.process.pid, resource.RLIMIT_FSIZE, unlimited)
-
-    def close(self) -> None:
-        if self.deployment.process is not None:
-            self.deployment.stop(signal.SIGKILL)
-        if self.mounted:
-            subprocess.run(["umount", "-l", self.deployment.state], check=True)
-
-
-@pytest.fixture
-def small_disk(deployment):
-    disk = SmallDisk(deployment)
-    yield disk
-    disk.close()
 
 
 def test_a_full_disk_refuses_matches_and_the_server_recovers_when_there_is_room(deployment, small_disk, tmp_path):
