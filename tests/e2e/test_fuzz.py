@@ -1,13 +1,18 @@
 """Every RPC of a real server against messages made from its own descriptors: hostile fields, and bytes that are none.
 
-    FUZZ_EXAMPLES=20000 pytest tests/e2e/test_fuzz.py      for hours of it; hypothesis keeps what it finds
+    FUZZ_EXAMPLES=20000 pytest tests/e2e/test_fuzz.py      for hours of it
 
-Whatever comes, the answer is a verdict or a refusal that says whose fault it is; never INTERNAL, never UNKNOWN.
+Messages that were answered in a way not seen before are kept in tests/vectors/fuzz, and asked in every run. Whatever
+comes, the answer is a verdict or a refusal that says whose fault it is; never INTERNAL, never UNKNOWN.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
+from pathlib import Path
 
 import grpc
 import pytest
@@ -19,6 +24,9 @@ from hypothesis import strategies as st
 from hashmatch.v1 import lists_pb2, match_pb2
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
+KEEPING = "FUZZ_EXAMPLES" in os.environ  # a usual run changes nothing in the tree
+CORPUS = Path(__file__).parent.parent / "vectors" / "fuzz"
+MOST_KEPT, MOST_KEPT_BYTES = 40, 2000  # of one method; of one case
 FINE = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "UNAVAILABLE",
         "RESOURCE_EXHAUSTED"}  # fmt: skip
 METHODS = [
@@ -99,15 +107,47 @@ def code_of(channel, method, requests):
     return "OK", ""
 
 
+class Corpus:
+    """The cases of one method: requests in hex, by what they were answered."""
+
+    def __init__(self, method):
+        self._file = CORPUS / f"{method.name}.json"
+        self._cases = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def cases(self):
+        return [[bytes.fromhex(request) for request in requests] for requests in self._cases.values()]
+
+    def keep(self, requests, code, details):
+        shape = re.sub(r"['\"].*['\"]|\d+", "…", details)
+        name = f"{code} {hashlib.sha256(shape.encode()).hexdigest()[:8]}"
+        if name in self._cases or len(self._cases) >= MOST_KEPT or sum(map(len, requests)) > MOST_KEPT_BYTES:
+            return
+        self._cases[name] = [request.hex() for request in requests]
+        CORPUS.mkdir(exist_ok=True)
+        self._file.write_text(json.dumps(self._cases, indent=1, sort_keys=True) + "\n")
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_what_was_found_before(channel, method):
+    for requests in Corpus(method).cases():
+        code, details = code_of(channel, method, requests)
+        assert code in FINE, (code, details)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 def test_no_message_makes_a_server_fail(channel, method):
     few = EXAMPLES // 4 if method.name in ("CreateList", "ImportList", "RetroMatchList", "PreflightList") else EXAMPLES
 
+    corpus = Corpus(method)
+
     @settings(max_examples=few, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(messages(method.input_type), min_size=1, max_size=3 if method.client_streaming else 1))
     def asked(requests):
-        found = code_of(channel, method, [request.SerializeToString() for request in requests])
-        assert found[0] in FINE, found
+        sent = [request.SerializeToString() for request in requests]
+        code, details = code_of(channel, method, sent)
+        assert code in FINE, (code, details)
+        if KEEPING:
+            corpus.keep(sent, code, details)
 
     asked()
 

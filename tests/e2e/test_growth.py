@@ -17,7 +17,7 @@ from hashmatch.client import Finding, Subject, match_request, outcome_of
 GROWTH = 1000  # times what the file has at first
 WRITING = 4  # streams
 ROUND = 100  # verdicts of one stream
-ATTRIBUTES = {f"name-{n}": "x" * 200 for n in range(32)}  # about what the largest record has
+ATTRIBUTES = {f"name-{n}": "x" * 200 for n in range(32)}  # so that an event is some 7 KB, and kept twice
 
 
 def test_nothing_is_lost_or_late_while_the_file_grows(deployment):
@@ -43,13 +43,14 @@ def test_nothing_is_lost_or_late_while_the_file_grows(deployment):
                 for answer in client.stream(requests):
                     acknowledged[answer.request_id] = outcome_of(answer).verdict_id
 
-    writing = [threading.Thread(target=write, args=(number,)) for number in range(WRITING)]
+    writing = [threading.Thread(target=write, args=(number,), daemon=True) for number in range(WRITING)]
     for thread in writing:
         thread.start()
     latencies, read = [], 0
     ledger = Ledger(deployment.state, readonly=True)  # one more process that has the file mapped: this one
     with deployment.client(timeout=20) as client:
         while data.stat().st_size < GROWTH * begun or len(latencies) < 20:
+            assert all(thread.is_alive() for thread in writing)
             began = time.monotonic()
             answer = client.match(png(1), request_id=f"media-{len(latencies)}")
             latencies.append(time.monotonic() - began)
