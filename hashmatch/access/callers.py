@@ -22,6 +22,7 @@ from hashmatch.roles import Role
 
 FLUSH_SECONDS = 5.0  # between two writes of the day's counts
 BURST_SECONDS = 2.0  # of a limit per second that may be used at once, after a pause
+SET_BACK = timedelta(days=1)  # by which a clock may be set back without another day's budget being counted
 LAST_SHARE = 0.8  # of a day's budget at which its owner is warned of
 ANONYMOUS = "anonymous"
 
@@ -105,7 +106,7 @@ class Callers:
             credential, why = self._credentials.of_key(key.strip())
         elif names:
             credential, why = self._credentials.of_certificate(names)
-        elif self._auth == "required" or (self._auth == "auto" and self._credentials.any()):
+        elif self._asks():
             raise Unauthenticated(why="nothing shown")
         else:
             return Caller(roles=frozenset(Role), peer=peer)
@@ -143,6 +144,21 @@ class Callers:
             meter.warned = meter.warned or nearly
         if nearly:
             self._tell("daily", caller, f"{LAST_SHARE:.0%} of the day's budget is used")
+
+    def still(self, caller: Caller) -> None:
+        """Does nothing while a caller who was let in still may: for what goes on after that, item by item.
+
+        Raises:
+            Unauthenticated: the credential was revoked since, or has expired; or by now one is asked for.
+        """
+        if caller.credential is None and self._asks():
+            raise Unauthenticated(why="nothing shown")
+        if caller.credential is not None and (why := self._credentials.dead(caller.credential.id)):
+            raise Unauthenticated(why=why)
+
+    def _asks(self) -> bool:
+        """Whether callers must show something."""
+        return self._auth == "required" or (self._auth == "auto" and self._credentials.any())
 
     def observe(self, caller: Caller, fingerprints: Iterable[tuple[str, bytes]], *, matched: bool) -> None:
         """Learns what a caller asked about and whether it matched: patterns of probing raise an alarm."""
@@ -183,8 +199,9 @@ class Callers:
     def _meter(self, credential: Credential) -> _Meter:
         today = self._now().date()
         meter = self._meters.get(credential.id)
-        if meter is None or today > meter.day:
-            # A clock that is set back goes on with the later day: a budget is never given twice.
+        if meter is None or not timedelta(0) <= meter.day - today <= SET_BACK:
+            # A clock that is set back a little goes on with the later day: a budget is not given twice. One that is set
+            # back further had jumped ahead: to stay there would lock the caller out until that day comes.
             fresh = _Meter(
                 tokens=max(1.0, BURST_SECONDS * credential.per_second),
                 filled_at=self._monotonic(),

@@ -205,6 +205,12 @@ class Credentials:
                         return found, ""
         return None, why
 
+    def dead(self, credential_id: str) -> str:
+        """Why a credential proves nothing any more: "unknown", "revoked" or "expired"; "" while it does."""
+        with self._env.read() as txn:
+            record = self._record(txn, credential_id)
+        return _credential(record).dead(self._now()) if record is not None else "unknown"
+
     def _living(self, record: CredentialRecord) -> tuple[Credential | None, str]:
         credential = _credential(record)
         dead = credential.dead(self._now())

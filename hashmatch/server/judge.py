@@ -11,7 +11,7 @@ from hashmatch import clock, convert
 from hashmatch.access.callers import CALLER, Callers
 from hashmatch.app import Service
 from hashmatch.config import Settings
-from hashmatch.errors import HashmatchError, Malformed, OverBudget, Overloaded
+from hashmatch.errors import HashmatchError, Malformed, OverBudget, Overloaded, Unauthenticated
 from hashmatch.roles import Role
 from hashmatch.server.admission import RETRY_SECONDS, Admission, Kind
 from hashmatch.server.metrics import Metrics
@@ -120,14 +120,19 @@ class Judge:
         """Counts an item of a stream.
 
         Raises:
+            Unauthenticated: the caller was let in, and may no longer.
             OverBudget: it is too many.
         """
-        self._callers.spend(CALLER.get())
+        caller = CALLER.get()
+        self._callers.still(caller)
+        self._callers.spend(caller)
 
     def failed(self, error: Exception) -> None:
         """Counts an item of a stream that was answered with an error."""
         if isinstance(error, OverBudget):
             self._metrics.refused("budget")
+        elif isinstance(error, Unauthenticated):
+            self._metrics.denied(error.why or "unknown")
         if isinstance(error, HashmatchError):
             trace.debug("an item of a stream was answered %s", error.status)
 

@@ -75,6 +75,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         """The verdict on an item of a stream, which waits for room instead of being refused: so its sender is slowed.
 
         Raises:
+            Unauthenticated: the caller's key was revoked meanwhile; so is every item that follows.
             OverBudget: the caller's own limit holds for items as for calls.
             Overloaded: there was none for too long.
         """

@@ -73,7 +73,7 @@ class Supervisor:
             listen = closing.enter_context(_held(settings.listen))
             http = closing.enter_context(_held(settings.http_listen)) if settings.http_listen else ""
             self._settings = dataclasses.replace(settings, listen=listen, http_listen=http)
-            counts = Path(tempfile.mkdtemp(prefix="hashmatch-metrics-"))
+            counts = _folder_of_counts()
             closing.callback(shutil.rmtree, counts, ignore_errors=True)
             os.environ[metrics.MULTIPROCESS_VARIABLE] = str(counts)
             self._monitor = None
@@ -188,6 +188,16 @@ class Supervisor:
             await asyncio.sleep(0.02)
         for child in children:
             child.kill()
+
+
+def _folder_of_counts() -> Path:
+    """A directory for the processes' metrics, once those are gone that killed supervisors have left."""
+    prefix = "hashmatch-metrics-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*-*"):
+        pid = left.name.removeprefix(prefix).partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists() and sys.platform == "linux":
+            shutil.rmtree(left, ignore_errors=True)  # others' cannot be removed, and stay
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
 
 
 class _Child:

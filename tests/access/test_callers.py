@@ -118,6 +118,34 @@ def test_a_day_is_counted_over_restarts_and_a_clock_set_back_gives_no_second_one
     other.spend(caller)
 
 
+def test_a_clock_that_jumped_far_ahead_and_back_locks_nobody_out(callers, credentials, time):
+    mine = callers()
+    caller = caller_of(mine, credentials, per_day=3)
+    mine.spend(caller)
+    time.wall += timedelta(days=365)
+    for _ in range(3):
+        mine.spend(caller)
+    time.wall -= timedelta(days=365)
+    mine.spend(caller)
+    time.wall += timedelta(days=1)
+    for _ in range(3):
+        mine.spend(caller)
+    with pytest.raises(OverBudget):
+        mine.spend(caller)
+
+
+def test_who_was_let_in_is_let_go_on_until_the_key_is_revoked(callers, credentials):
+    mine = callers("auto")
+    mine.still(Caller())
+    caller = caller_of(mine, credentials)
+    mine.still(caller)
+    with pytest.raises(Unauthenticated):
+        mine.still(Caller())  # there are keys now
+    credentials.revoke(caller.credential.id, by="tests")
+    with pytest.raises(Unauthenticated):
+        mine.still(caller)
+
+
 def test_two_processes_learn_of_one_another(callers, credentials):
     one, two = callers(), callers()
     caller = caller_of(one, credentials, per_day=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import threading
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import pytest
 import trustme
+from google.rpc import code_pb2
 from pictures import png
 
 from hashmatch import errors
@@ -107,6 +109,23 @@ def test_a_key_that_is_used_again_is_refused_once_it_is_revoked(served, call):
     assert [call(("authorization", f"Bearer {key}"))[0] for _ in range(3)] == ["OK"] * 3
     served.credentials.revoke(key_id, by="tests")
     assert call(("authorization", f"Bearer {key}"))[0] == "UNAUTHENTICATED"  # on a connection that stands
+
+
+def test_a_stream_that_stands_ends_with_its_key(served):
+    key, key_id = key_of(served, "streaming")
+    asked = queue.SimpleQueue()
+    with channel_of(served, served.ca.issue_cert("nobody.example.org")) as channel:
+        answers = match_pb2_grpc.MatchServiceStub(channel).MatchStream(
+            iter(asked.get, None), metadata=(("authorization", f"Bearer {key}"),), timeout=30
+        )
+        asked.put(match_request(png(1)))
+        assert next(answers).response.finding == Finding.FINDING_MATCH
+        served.credentials.revoke(key_id, by="tests")
+        for _ in range(2):
+            asked.put(match_request(png(1)))
+            assert next(answers).error.code == code_pb2.UNAUTHENTICATED
+        asked.put(None)
+        assert not list(answers)
 
 
 def test_a_key_without_a_certificate_is_of_no_use_where_both_are_wanted(served):
