@@ -32,7 +32,7 @@ MAX_CERTIFICATE_CHARS = 256  # of a name in a certificate
 MAX_CREDENTIALS = 10_000
 USAGE_DAYS = 90  # for which use is kept, so that an unused key is noticed
 
-_TABLES = ("credentials", "certificates", "usage")
+TABLES = ("credentials", "certificates", "usage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Credentials:
             BadConfig: it cannot be used.
             Corrupt: what is there is damaged.
         """
-        self._env = Env(state / "keys" / "access", _TABLES)
+        self._env = Env(state / "keys" / "access", TABLES)
         self._now = now
         self._any: tuple[int, bool] | None = None  # the transaction it was true at, and whether there was any
 
@@ -131,7 +131,7 @@ class Credentials:
                     raise Conflict(f"'{other.name}' is known by that certificate already")
             self._put(txn, "credentials", record.id.encode(), record.SerializeToString())
             if certificate:
-                self._put(txn, "certificates", _certificate_key(certificate), record.id.encode())
+                self._put(txn, "certificates", certificate_key(certificate), record.id.encode())
         return _credential(record), "" if certificate else f"{PREFIX}_{record.id}_{secret.hex()}"
 
     def revoke(self, credential_id: str, *, by: str) -> Credential:
@@ -194,7 +194,7 @@ class Credentials:
         why = "unknown"
         with self._env.read() as txn:
             for name in names:
-                key = _certificate_key(name)
+                key = certificate_key(name)
                 stored = txn.get(key, db=self._env.table("certificates"))
                 if stored is None:
                     continue
@@ -273,7 +273,7 @@ def _credential(record: CredentialRecord) -> Credential:
     )
 
 
-def _certificate_key(name: str) -> bytes:
+def certificate_key(name: str) -> bytes:
     """A name may be longer than a key of LMDB."""
     return hashlib.sha256(name.encode()).digest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
+from hashmatch.access.check import check_access
 from hashmatch.audit.check import check_state
 from hashmatch.cli import format
 from hashmatch.cli.verbs import Verbs, verb
@@ -21,12 +22,13 @@ Exit code 0 where everything is as it was written, 70 where something is not. A 
 def add_parser(verbs: Verbs) -> None:
     verb(
         verbs, "check", run, "verify everything in a state directory", EXAMPLE,
-        description="Read every page and row of lists and ledger, derive again what can be derived, and compare.",
+        description="Read every page and row there is, derive again what can be derived, and compare.",
     )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     report = check_state(args.state)
+    check_access(report, args.state)
     if args.json:
         for problem in report.problems:
             format.emit(dataclasses.asdict(problem))

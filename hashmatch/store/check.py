@@ -32,7 +32,7 @@ FEED_CHUNK = 10_000  # changes read in one transaction: about 0.1 s
 class Problem:
     """One thing that is not what was written. Names no fingerprint."""
 
-    environment: str  # "lists", "ledger", "keys", "backup"
+    environment: str  # "lists", "ledger", "access", "keys", "backup"
     table: str
     what: str
 
