@@ -27,7 +27,7 @@ from hashmatch.v1 import common_pb2 as hashmatch_dot_v1_dot_common__pb2
 from hashmatch.v1 import lists_pb2 as hashmatch_dot_v1_dot_lists__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hashmatch/v1/audit.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\x1a\x18hashmatch/v1/lists.proto\"\xca\x05\n\rVerdictRecord\x12\x12\n\nverdict_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07subject\x18\x04 \x01(\x0b\x32\x15.hashmatch.v1.Subject\x12\x17\n\x0fquestion_digest\x18\x05 \x01(\x0c\x12\x13\n\x0bmedia_bytes\x18\x06 \x01(\x04\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\r\n\x05width\x18\x08 \x01(\r\x12\x0e\n\x06height\x18\t \x01(\r\x12\x0e\n\x06\x66rames\x18\n \x01(\r\x12$\n\x06hashed\x18\x0b \x03(\x0b\x32\x14.hashmatch.v1.Hashed\x12&\n\x07\x66inding\x18\x0c \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12.\n\x0b\x64isposition\x18\r \x01(\x0e\x32\x19.hashmatch.v1.Disposition\x12$\n\x07matches\x18\x0e \x03(\x0b\x32\x13.hashmatch.v1.Match\x12(\n\x08\x63overage\x18\x0f \x01(\x0b\x32\x16.hashmatch.v1.Coverage\x12;\n\x08policies\x18\x10 \x03(\x0b\x32).hashmatch.v1.VerdictRecord.PoliciesEntry\x12\x13\n\x0b\x61sked_lists\x18\x11 \x03(\t\x12\x15\n\rmatches_found\x18\x12 \x01(\x04\x12)\n\tset_aside\x18\x13 \x03(\x0b\x32\x16.hashmatch.v1.SetAside\x12\'\n\x05retro\x18\x14 \x01(\x0b\x32\x18.hashmatch.v1.RetroMatch\x1a\x45\n\rPoliciesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.hashmatch.v1.Policy:\x02\x38\x01\"`\n\nRetroMatch\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x33\n\x0f\x66irst_judged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07verdict\x18\x03 \x01(\x0b\x32\x1b.hashmatch.v1.VerdictRecordH\x00\x42\x06\n\x04\x66\x61\x63t\"\x81\x01\n\x0b\x43ountRecord\x12*\n\x06minute\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12&\n\x07\x66inding\x18\x03 \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hashmatch/v1/audit.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\x1a\x18hashmatch/v1/lists.proto\"\x82\x06\n\rVerdictRecord\x12\x12\n\nverdict_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07subject\x18\x04 \x01(\x0b\x32\x15.hashmatch.v1.Subject\x12\x17\n\x0fquestion_digest\x18\x05 \x01(\x0c\x12\x13\n\x0bmedia_bytes\x18\x06 \x01(\x04\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\r\n\x05width\x18\x08 \x01(\r\x12\x0e\n\x06height\x18\t \x01(\r\x12\x0e\n\x06\x66rames\x18\n \x01(\r\x12$\n\x06hashed\x18\x0b \x03(\x0b\x32\x14.hashmatch.v1.Hashed\x12&\n\x07\x66inding\x18\x0c \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12.\n\x0b\x64isposition\x18\r \x01(\x0e\x32\x19.hashmatch.v1.Disposition\x12$\n\x07matches\x18\x0e \x03(\x0b\x32\x13.hashmatch.v1.Match\x12(\n\x08\x63overage\x18\x0f \x01(\x0b\x32\x16.hashmatch.v1.Coverage\x12;\n\x08policies\x18\x10 \x03(\x0b\x32).hashmatch.v1.VerdictRecord.PoliciesEntry\x12\x13\n\x0b\x61sked_lists\x18\x11 \x03(\t\x12\x15\n\rmatches_found\x18\x12 \x01(\x04\x12)\n\tset_aside\x18\x13 \x03(\x0b\x32\x16.hashmatch.v1.SetAside\x12\'\n\x05retro\x18\x14 \x01(\x0b\x32\x18.hashmatch.v1.RetroMatch\x12\x0f\n\x07\x63\x61se_id\x18\x15 \x01(\t\x12%\n\x07no_case\x18\x16 \x01(\x0e\x32\x14.hashmatch.v1.NoCase\x1a\x45\n\rPoliciesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.hashmatch.v1.Policy:\x02\x38\x01\"`\n\nRetroMatch\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x33\n\x0f\x66irst_judged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe0\x07\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07verdict\x18\x03 \x01(\x0b\x32\x1b.hashmatch.v1.VerdictRecordH\x00\x12\x31\n\x0clist_changed\x18\x04 \x01(\x0b\x32\x19.hashmatch.v1.ListChangedH\x00\x12(\n\x07\x63ounted\x18\x05 \x01(\x0b\x32\x15.hashmatch.v1.CountedH\x00\x12(\n\x07started\x18\x06 \x01(\x0b\x32\x15.hashmatch.v1.StartedH\x00\x12(\n\x07stopped\x18\x07 \x01(\x0b\x32\x15.hashmatch.v1.StoppedH\x00\x12 \n\x03gap\x18\x08 \x01(\x0b\x32\x11.hashmatch.v1.GapH\x00\x12=\n\x12\x63redential_changed\x18\t \x01(\x0b\x32\x1f.hashmatch.v1.CredentialChangedH\x00\x12\x36\n\x0flog_key_changed\x18\n \x01(\x0b\x32\x1b.hashmatch.v1.LogKeyChangedH\x00\x12)\n\x08log_read\x18\x0b \x01(\x0b\x32\x15.hashmatch.v1.LogReadH\x00\x12-\n\nentry_held\x18\x0c \x01(\x0b\x32\x17.hashmatch.v1.EntryHeldH\x00\x12\x35\n\x0e\x65ntry_released\x18\r \x01(\x0b\x32\x1b.hashmatch.v1.EntryReleasedH\x00\x12&\n\x06\x65rased\x18\x0e \x01(\x0b\x32\x14.hashmatch.v1.ErasedH\x00\x12+\n\tcase_step\x18\x0f \x01(\x0b\x32\x16.hashmatch.v1.CaseStepH\x00\x12(\n\x07granted\x18\x10 \x01(\x0b\x32\x15.hashmatch.v1.GrantedH\x00\x12*\n\x08revealed\x18\x11 \x01(\x0b\x32\x16.hashmatch.v1.RevealedH\x00\x12,\n\tdelivered\x18\x12 \x01(\x0b\x32\x17.hashmatch.v1.DeliveredH\x00\x12*\n\x08reported\x18\x13 \x01(\x0b\x32\x16.hashmatch.v1.ReportedH\x00\x12\x31\n\x0chold_changed\x18\x14 \x01(\x0b\x32\x19.hashmatch.v1.HoldChangedH\x00\x12,\n\tdestroyed\x18\x15 \x01(\x0b\x32\x17.hashmatch.v1.DestroyedH\x00\x12$\n\x06sealed\x18\x1e \x01(\x0b\x32\x14.hashmatch.v1.SealedB\x06\n\x04\x66\x61\x63t\"%\n\x06Sealed\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x0b\n\x03\x62ox\x18\x02 \x01(\x0c\"t\n\rSealedVerdict\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x07subject\x18\x02 \x01(\x0b\x32\x15.hashmatch.v1.Subject\x12\x17\n\x0fquestion_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06values\x18\x04 \x03(\x0c\"\x1a\n\nSealedText\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xc9\x04\n\x0bListChanged\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04list\x18\x03 \x01(\t\x12*\n\x04kind\x18\x04 \x01(\x0e\x32\x1c.hashmatch.v1.ListChangeKind\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12\x10\n\x08\x61pprover\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12$\n\x06policy\x18\x08 \x01(\x0b\x32\x14.hashmatch.v1.Policy\x12\x10\n\x08operator\x18\t \x01(\t\x12\x0f\n\x07purpose\x18\n \x01(\t\x12\x0f\n\x07version\x18\x0b \x01(\r\x12\x10\n\x08previous\x18\x0c \x01(\r\x12\x12\n\ncreated_by\x18\r \x01(\t\x12\x0e\n\x06origin\x18\x0e \x01(\t\x12\x37\n\x07\x65ntries\x18\x0f \x03(\x0b\x32&.hashmatch.v1.ListChanged.EntriesEntry\x12\x16\n\x0e\x63ontent_digest\x18\x10 \x01(\x0c\x12*\n\x06\x63ounts\x18\x11 \x01(\x0b\x32\x1a.hashmatch.v1.ImportCounts\x12\x10\n\x08\x65ntry_id\x18\x12 \x01(\t\x12\x11\n\thash_type\x18\x13 \x01(\t\x12.\n\nexpires_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"c\n\x0cImportCounts\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\x10\n\x08rejected\x18\x02 \x01(\x04\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x04\x12\x0f\n\x07removed\x18\x04 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x05 \x01(\x04\".\n\x07\x43ounted\x12#\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x13.hashmatch.v1.Count\"\x8b\x01\n\x05\x43ount\x12*\n\x06minute\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12&\n\x07\x66inding\x18\x03 \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x04\"\xa9\x01\n\x07Started\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x35\n\x08versions\x18\x02 \x03(\x0b\x32#.hashmatch.v1.Started.VersionsEntry\x12\x17\n\x0fsettings_digest\x18\x03 \x01(\x0c\x12\x10\n\x08revision\x18\x04 \x01(\x04\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x16\n\x07Stopped\x12\x0b\n\x03run\x18\x01 \x01(\t\"b\n\x03Gap\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.hashmatch.v1.GapKind\x12\x0b\n\x03run\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x01\n\x11\x43redentialChanged\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcredential_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\r\n\x05roles\x18\x05 \x03(\t\x12\x0f\n\x07revoked\x18\x06 \x01(\x08\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63\x65rtificate\x18\t \x01(\t\"J\n\rLogKeyChanged\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08previous\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"p\n\x07LogRead\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0b\n\x03how\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12\r\n\x05\x66irst\x18\x04 \x01(\x04\x12\x0c\n\x04last\x18\x05 \x01(\x04\x12\x0e\n\x06opened\x18\x06 \x01(\x08\x12\x0f\n\x07purpose\x18\x07 \x01(\t\"R\n\tEntryHeld\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x11\n\tuploaders\x18\x03 \x01(\r\x12\x12\n\nverdict_id\x18\x04 \x01(\t\"\x91\x01\n\rEntryReleased\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x10\n\x08\x61pprover\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x32\n\x0ereleased_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x06\x45rased\x12\x0f\n\x07key_ids\x18\x01 \x03(\x0c\x12\x0e\n\x06ground\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x10\n\x08\x61pprover\x18\x04 \x01(\t\"o\n\x08\x43\x61seStep\x12\x0f\n\x07\x63\x61se_id\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x13\n\x0bverdict_ids\x18\x05 \x03(\t\x12\x14\n\x0creason_codes\x18\x06 \x03(\t\"\x8f\x01\n\x07Granted\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x03(\t\x12\r\n\x05level\x18\x05 \x01(\t\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12)\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x08Revealed\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\r\n\x05level\x18\x04 \x01(\t\x12\x0f\n\x07seconds\x18\x05 \x01(\r\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12\x12\n\nverdict_id\x18\x07 \x01(\t\"v\n\tDelivered\x12\x13\n\x0b\x64ispatch_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x02 \x01(\t\x12\x0c\n\x04verb\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x0f\n\x07outcome\x18\x06 \x01(\t\"a\n\x08Reported\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x02 \x01(\t\x12\x11\n\tauthority\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0f\n\x07receipt\x18\x05 \x01(\t\"\x96\x01\n\x0bHoldChanged\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x10\n\x08released\x18\x04 \x01(\x08\x12\n\n\x02\x62y\x18\x05 \x03(\t\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06ground\x18\x07 \x01(\t\"b\n\tDestroyed\x12\x0f\n\x07\x63\x61se_id\x18\x01 \x01(\t\x12\x0f\n\x07key_ids\x18\x02 \x03(\x0c\x12\x17\n\x0f\x63ontent_digests\x18\x03 \x03(\x0c\x12\x0e\n\x06ground\x18\x04 \x01(\t\x12\n\n\x02\x62y\x18\x05 \x03(\t\"\x91\x01\n\x0b\x43ountRecord\x12*\n\x06minute\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12&\n\x07\x66inding\x18\x03 \x01(\x0e\x32\x15.hashmatch.v1.Finding\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t*K\n\x06NoCase\x12\x17\n\x13NO_CASE_UNSPECIFIED\x10\x00\x12\x12\n\x0eNO_CASE_SHADOW\x10\x01\x12\x14\n\x10NO_CASE_NOT_KEPT\x10\x02*\xdc\x02\n\x0eListChangeKind\x12 \n\x1cLIST_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18LIST_CHANGE_KIND_CREATED\x10\x01\x12\x1b\n\x17LIST_CHANGE_KIND_POLICY\x10\x02\x12\x1b\n\x17LIST_CHANGE_KIND_STAGED\x10\x03\x12\x1e\n\x1aLIST_CHANGE_KIND_ACTIVATED\x10\x04\x12 \n\x1cLIST_CHANGE_KIND_ROLLED_BACK\x10\x05\x12 \n\x1cLIST_CHANGE_KIND_ENTRY_ADDED\x10\x06\x12\"\n\x1eLIST_CHANGE_KIND_ENTRY_REMOVED\x10\x07\x12\x1f\n\x1bLIST_CHANGE_KIND_SUPPRESSED\x10\x08\x12\'\n#LIST_CHANGE_KIND_SUPPRESSION_LIFTED\x10\t*t\n\x07GapKind\x12\x18\n\x14GAP_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eGAP_KIND_CRASH\x10\x01\x12\x1b\n\x17GAP_KIND_CLOCK_SET_BACK\x10\x02\x12\x1e\n\x1aGAP_KIND_CLOCK_SET_FORWARD\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +36,74 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VERDICTRECORD_POLICIESENTRY']._loaded_options = None
   _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_options = b'8\001'
+  _globals['_LISTCHANGED_ENTRIESENTRY']._loaded_options = None
+  _globals['_LISTCHANGED_ENTRIESENTRY']._serialized_options = b'8\001'
+  _globals['_STARTED_VERSIONSENTRY']._loaded_options = None
+  _globals['_STARTED_VERSIONSENTRY']._serialized_options = b'8\001'
+  _globals['_NOCASE']._serialized_start=5092
+  _globals['_NOCASE']._serialized_end=5167
+  _globals['_LISTCHANGEKIND']._serialized_start=5170
+  _globals['_LISTCHANGEKIND']._serialized_end=5518
+  _globals['_GAPKIND']._serialized_start=5520
+  _globals['_GAPKIND']._serialized_end=5636
   _globals['_VERDICTRECORD']._serialized_start=129
-  _globals['_VERDICTRECORD']._serialized_end=843
-  _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_start=774
-  _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_end=843
-  _globals['_RETROMATCH']._serialized_start=845
-  _globals['_RETROMATCH']._serialized_end=941
-  _globals['_EVENT']._serialized_start=943
-  _globals['_EVENT']._serialized_end=1064
-  _globals['_COUNTRECORD']._serialized_start=1067
-  _globals['_COUNTRECORD']._serialized_end=1196
+  _globals['_VERDICTRECORD']._serialized_end=899
+  _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_start=830
+  _globals['_VERDICTRECORD_POLICIESENTRY']._serialized_end=899
+  _globals['_RETROMATCH']._serialized_start=901
+  _globals['_RETROMATCH']._serialized_end=997
+  _globals['_EVENT']._serialized_start=1000
+  _globals['_EVENT']._serialized_end=1992
+  _globals['_SEALED']._serialized_start=1994
+  _globals['_SEALED']._serialized_end=2031
+  _globals['_SEALEDVERDICT']._serialized_start=2033
+  _globals['_SEALEDVERDICT']._serialized_end=2149
+  _globals['_SEALEDTEXT']._serialized_start=2151
+  _globals['_SEALEDTEXT']._serialized_end=2177
+  _globals['_LISTCHANGED']._serialized_start=2180
+  _globals['_LISTCHANGED']._serialized_end=2765
+  _globals['_LISTCHANGED_ENTRIESENTRY']._serialized_start=2719
+  _globals['_LISTCHANGED_ENTRIESENTRY']._serialized_end=2765
+  _globals['_IMPORTCOUNTS']._serialized_start=2767
+  _globals['_IMPORTCOUNTS']._serialized_end=2866
+  _globals['_COUNTED']._serialized_start=2868
+  _globals['_COUNTED']._serialized_end=2914
+  _globals['_COUNT']._serialized_start=2917
+  _globals['_COUNT']._serialized_end=3056
+  _globals['_STARTED']._serialized_start=3059
+  _globals['_STARTED']._serialized_end=3228
+  _globals['_STARTED_VERSIONSENTRY']._serialized_start=3181
+  _globals['_STARTED_VERSIONSENTRY']._serialized_end=3228
+  _globals['_STOPPED']._serialized_start=3230
+  _globals['_STOPPED']._serialized_end=3252
+  _globals['_GAP']._serialized_start=3254
+  _globals['_GAP']._serialized_end=3352
+  _globals['_CREDENTIALCHANGED']._serialized_start=3355
+  _globals['_CREDENTIALCHANGED']._serialized_end=3588
+  _globals['_LOGKEYCHANGED']._serialized_start=3590
+  _globals['_LOGKEYCHANGED']._serialized_end=3664
+  _globals['_LOGREAD']._serialized_start=3666
+  _globals['_LOGREAD']._serialized_end=3778
+  _globals['_ENTRYHELD']._serialized_start=3780
+  _globals['_ENTRYHELD']._serialized_end=3862
+  _globals['_ENTRYRELEASED']._serialized_start=3865
+  _globals['_ENTRYRELEASED']._serialized_end=4010
+  _globals['_ERASED']._serialized_start=4012
+  _globals['_ERASED']._serialized_end=4083
+  _globals['_CASESTEP']._serialized_start=4085
+  _globals['_CASESTEP']._serialized_end=4196
+  _globals['_GRANTED']._serialized_start=4199
+  _globals['_GRANTED']._serialized_end=4342
+  _globals['_REVEALED']._serialized_start=4344
+  _globals['_REVEALED']._serialized_end=4470
+  _globals['_DELIVERED']._serialized_start=4472
+  _globals['_DELIVERED']._serialized_end=4590
+  _globals['_REPORTED']._serialized_start=4592
+  _globals['_REPORTED']._serialized_end=4689
+  _globals['_HOLDCHANGED']._serialized_start=4692
+  _globals['_HOLDCHANGED']._serialized_end=4842
+  _globals['_DESTROYED']._serialized_start=4844
+  _globals['_DESTROYED']._serialized_end=4942
+  _globals['_COUNTRECORD']._serialized_start=4945
+  _globals['_COUNTRECORD']._serialized_end=5090
 # @@protoc_insertion_point(module_scope)

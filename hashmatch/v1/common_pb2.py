@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hashmatch/v1/common.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"Q\n\x0b\x46ingerprint\x12\x11\n\thash_type\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x07quality\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\n\n\x08_quality\"A\n\x0e\x46ingerprintSet\x12/\n\x0c\x66ingerprints\x18\x01 \x03(\x0b\x32\x19.hashmatch.v1.Fingerprint\"\xf2\x01\n\x07Subject\x12\x12\n\ncontent_id\x18\x01 \x01(\t\x12\x13\n\x0buploader_id\x18\x02 \x01(\t\x12\x0f\n\x07surface\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12/\n\x0boccurred_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\nattributes\x18\x06 \x03(\x0b\x32%.hashmatch.v1.Subject.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa2\x01\n\x06Hashed\x12\x11\n\thash_type\x18\x01 \x01(\t\x12.\n\x0b\x66ingerprint\x18\x02 \x01(\x0b\x32\x19.hashmatch.v1.Fingerprint\x12\x32\n\nunhashable\x18\x03 \x01(\x0e\x32\x1e.hashmatch.v1.UnhashableReason\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x10\n\x08\x66rame_ms\x18\x05 \x01(\r\"\xdf\x01\n\x05Match\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x11\n\thash_type\x18\x04 \x01(\t\x12\x10\n\x08\x64istance\x18\x05 \x01(\r\x12\x11\n\tthreshold\x18\x06 \x01(\r\x12\x0f\n\x07variant\x18\x07 \x01(\t\x12\x10\n\x08\x66rame_ms\x18\x08 \x01(\r\x12.\n\x0b\x64isposition\x18\t \x01(\x0e\x32\x19.hashmatch.v1.Disposition\x12\x0e\n\x06shadow\x18\n \x01(\x08\x12\x0c\n\x04held\x18\x0b \x01(\x08\"i\n\x08SetAside\x12\"\n\x05match\x18\x01 \x01(\x0b\x32\x13.hashmatch.v1.Match\x12,\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.hashmatch.v1.SetAsideReason\x12\x0b\n\x03why\x18\x03 \x01(\t\"\x82\x02\n\x0cListRevision\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\x12>\n\nthresholds\x18\x05 \x03(\x0b\x32*.hashmatch.v1.ListRevision.ThresholdsEntry\x12\x17\n\x0foutside_rollout\x18\x06 \x01(\x08\x12\x14\n\x0cout_of_scope\x18\x07 \x01(\x08\x12\x0e\n\x06\x62\x65nign\x18\x08 \x01(\x08\x1a\x31\n\x0fThresholdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x96\x02\n\x08\x43overage\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x34\n\x07\x65ntries\x18\x02 \x03(\x0b\x32#.hashmatch.v1.Coverage.EntriesEntry\x12)\n\x05lists\x18\x03 \x03(\x0b\x32\x1a.hashmatch.v1.ListRevision\x12\x36\n\x08versions\x18\x04 \x03(\x0b\x32$.hashmatch.v1.Coverage.VersionsEntry\x1a.\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*`\n\x07\x46inding\x12\x17\n\x13\x46INDING_UNSPECIFIED\x10\x00\x12\x11\n\rFINDING_MATCH\x10\x01\x12\x14\n\x10\x46INDING_NO_MATCH\x10\x02\x12\x13\n\x0f\x46INDING_UNKNOWN\x10\x03*\x8a\x01\n\x0b\x44isposition\x12\x1b\n\x17\x44ISPOSITION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44ISPOSITION_ALLOW\x10\x01\x12\x16\n\x12\x44ISPOSITION_REVIEW\x10\x02\x12\x18\n\x14\x44ISPOSITION_RESTRICT\x10\x03\x12\x15\n\x11\x44ISPOSITION_BLOCK\x10\x04*\x88\x02\n\x10UnhashableReason\x12!\n\x1dUNHASHABLE_REASON_UNSPECIFIED\x10\x00\x12!\n\x1dUNHASHABLE_REASON_UNDECODABLE\x10\x01\x12!\n\x1dUNHASHABLE_REASON_LOW_QUALITY\x10\x02\x12&\n\"UNHASHABLE_REASON_UNSUPPORTED_TYPE\x10\x03\x12\x1f\n\x1bUNHASHABLE_REASON_TOO_LARGE\x10\x04\x12\x1f\n\x1bUNHASHABLE_REASON_TIMED_OUT\x10\x05\x12!\n\x1dUNHASHABLE_REASON_NOT_COVERED\x10\x06*\xd7\x01\n\x0eSetAsideReason\x12 \n\x1cSET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSET_ASIDE_REASON_SUPPRESSED\x10\x01\x12\x1b\n\x17SET_ASIDE_REASON_BENIGN\x10\x02\x12$\n SET_ASIDE_REASON_OUTSIDE_ROLLOUT\x10\x03\x12!\n\x1dSET_ASIDE_REASON_OUT_OF_SCOPE\x10\x04\x12\x1c\n\x18SET_ASIDE_REASON_EXPIRED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hashmatch/v1/common.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"Q\n\x0b\x46ingerprint\x12\x11\n\thash_type\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x07quality\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\n\n\x08_quality\"A\n\x0e\x46ingerprintSet\x12/\n\x0c\x66ingerprints\x18\x01 \x03(\x0b\x32\x19.hashmatch.v1.Fingerprint\"\xf2\x01\n\x07Subject\x12\x12\n\ncontent_id\x18\x01 \x01(\t\x12\x13\n\x0buploader_id\x18\x02 \x01(\t\x12\x0f\n\x07surface\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12/\n\x0boccurred_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\nattributes\x18\x06 \x03(\x0b\x32%.hashmatch.v1.Subject.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb2\x01\n\x06Hashed\x12\x11\n\thash_type\x18\x01 \x01(\t\x12.\n\x0b\x66ingerprint\x18\x02 \x01(\x0b\x32\x19.hashmatch.v1.Fingerprint\x12\x32\n\nunhashable\x18\x03 \x01(\x0e\x32\x1e.hashmatch.v1.UnhashableReason\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x10\n\x08\x66rame_ms\x18\x05 \x01(\r\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\"\xdf\x01\n\x05Match\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x11\n\thash_type\x18\x04 \x01(\t\x12\x10\n\x08\x64istance\x18\x05 \x01(\r\x12\x11\n\tthreshold\x18\x06 \x01(\r\x12\x0f\n\x07variant\x18\x07 \x01(\t\x12\x10\n\x08\x66rame_ms\x18\x08 \x01(\r\x12.\n\x0b\x64isposition\x18\t \x01(\x0e\x32\x19.hashmatch.v1.Disposition\x12\x0e\n\x06shadow\x18\n \x01(\x08\x12\x0c\n\x04held\x18\x0b \x01(\x08\"i\n\x08SetAside\x12\"\n\x05match\x18\x01 \x01(\x0b\x32\x13.hashmatch.v1.Match\x12,\n\x06reason\x18\x02 \x01(\x0e\x32\x1c.hashmatch.v1.SetAsideReason\x12\x0b\n\x03why\x18\x03 \x01(\t\"\x82\x02\n\x0cListRevision\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\x12>\n\nthresholds\x18\x05 \x03(\x0b\x32*.hashmatch.v1.ListRevision.ThresholdsEntry\x12\x17\n\x0foutside_rollout\x18\x06 \x01(\x08\x12\x14\n\x0cout_of_scope\x18\x07 \x01(\x08\x12\x0e\n\x06\x62\x65nign\x18\x08 \x01(\x08\x1a\x31\n\x0fThresholdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x96\x02\n\x08\x43overage\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x34\n\x07\x65ntries\x18\x02 \x03(\x0b\x32#.hashmatch.v1.Coverage.EntriesEntry\x12)\n\x05lists\x18\x03 \x03(\x0b\x32\x1a.hashmatch.v1.ListRevision\x12\x36\n\x08versions\x18\x04 \x03(\x0b\x32$.hashmatch.v1.Coverage.VersionsEntry\x1a.\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*`\n\x07\x46inding\x12\x17\n\x13\x46INDING_UNSPECIFIED\x10\x00\x12\x11\n\rFINDING_MATCH\x10\x01\x12\x14\n\x10\x46INDING_NO_MATCH\x10\x02\x12\x13\n\x0f\x46INDING_UNKNOWN\x10\x03*\x8a\x01\n\x0b\x44isposition\x12\x1b\n\x17\x44ISPOSITION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44ISPOSITION_ALLOW\x10\x01\x12\x16\n\x12\x44ISPOSITION_REVIEW\x10\x02\x12\x18\n\x14\x44ISPOSITION_RESTRICT\x10\x03\x12\x15\n\x11\x44ISPOSITION_BLOCK\x10\x04*\x88\x02\n\x10UnhashableReason\x12!\n\x1dUNHASHABLE_REASON_UNSPECIFIED\x10\x00\x12!\n\x1dUNHASHABLE_REASON_UNDECODABLE\x10\x01\x12!\n\x1dUNHASHABLE_REASON_LOW_QUALITY\x10\x02\x12&\n\"UNHASHABLE_REASON_UNSUPPORTED_TYPE\x10\x03\x12\x1f\n\x1bUNHASHABLE_REASON_TOO_LARGE\x10\x04\x12\x1f\n\x1bUNHASHABLE_REASON_TIMED_OUT\x10\x05\x12!\n\x1dUNHASHABLE_REASON_NOT_COVERED\x10\x06*\xd7\x01\n\x0eSetAsideReason\x12 \n\x1cSET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSET_ASIDE_REASON_SUPPRESSED\x10\x01\x12\x1b\n\x17SET_ASIDE_REASON_BENIGN\x10\x02\x12$\n SET_ASIDE_REASON_OUTSIDE_ROLLOUT\x10\x03\x12!\n\x1dSET_ASIDE_REASON_OUT_OF_SCOPE\x10\x04\x12\x1c\n\x18SET_ASIDE_REASON_EXPIRED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,14 +40,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COVERAGE_ENTRIESENTRY']._serialized_options = b'8\001'
   _globals['_COVERAGE_VERSIONSENTRY']._loaded_options = None
   _globals['_COVERAGE_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_FINDING']._serialized_start=1511
-  _globals['_FINDING']._serialized_end=1607
-  _globals['_DISPOSITION']._serialized_start=1610
-  _globals['_DISPOSITION']._serialized_end=1748
-  _globals['_UNHASHABLEREASON']._serialized_start=1751
-  _globals['_UNHASHABLEREASON']._serialized_end=2015
-  _globals['_SETASIDEREASON']._serialized_start=2018
-  _globals['_SETASIDEREASON']._serialized_end=2233
+  _globals['_FINDING']._serialized_start=1527
+  _globals['_FINDING']._serialized_end=1623
+  _globals['_DISPOSITION']._serialized_start=1626
+  _globals['_DISPOSITION']._serialized_end=1764
+  _globals['_UNHASHABLEREASON']._serialized_start=1767
+  _globals['_UNHASHABLEREASON']._serialized_end=2031
+  _globals['_SETASIDEREASON']._serialized_start=2034
+  _globals['_SETASIDEREASON']._serialized_end=2249
   _globals['_FINGERPRINT']._serialized_start=76
   _globals['_FINGERPRINT']._serialized_end=157
   _globals['_FINGERPRINTSET']._serialized_start=159
@@ -57,19 +57,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBJECT_ATTRIBUTESENTRY']._serialized_start=420
   _globals['_SUBJECT_ATTRIBUTESENTRY']._serialized_end=469
   _globals['_HASHED']._serialized_start=472
-  _globals['_HASHED']._serialized_end=634
-  _globals['_MATCH']._serialized_start=637
-  _globals['_MATCH']._serialized_end=860
-  _globals['_SETASIDE']._serialized_start=862
-  _globals['_SETASIDE']._serialized_end=967
-  _globals['_LISTREVISION']._serialized_start=970
-  _globals['_LISTREVISION']._serialized_end=1228
-  _globals['_LISTREVISION_THRESHOLDSENTRY']._serialized_start=1179
-  _globals['_LISTREVISION_THRESHOLDSENTRY']._serialized_end=1228
-  _globals['_COVERAGE']._serialized_start=1231
-  _globals['_COVERAGE']._serialized_end=1509
-  _globals['_COVERAGE_ENTRIESENTRY']._serialized_start=1414
-  _globals['_COVERAGE_ENTRIESENTRY']._serialized_end=1460
-  _globals['_COVERAGE_VERSIONSENTRY']._serialized_start=1462
-  _globals['_COVERAGE_VERSIONSENTRY']._serialized_end=1509
+  _globals['_HASHED']._serialized_end=650
+  _globals['_MATCH']._serialized_start=653
+  _globals['_MATCH']._serialized_end=876
+  _globals['_SETASIDE']._serialized_start=878
+  _globals['_SETASIDE']._serialized_end=983
+  _globals['_LISTREVISION']._serialized_start=986
+  _globals['_LISTREVISION']._serialized_end=1244
+  _globals['_LISTREVISION_THRESHOLDSENTRY']._serialized_start=1195
+  _globals['_LISTREVISION_THRESHOLDSENTRY']._serialized_end=1244
+  _globals['_COVERAGE']._serialized_start=1247
+  _globals['_COVERAGE']._serialized_end=1525
+  _globals['_COVERAGE_ENTRIESENTRY']._serialized_start=1430
+  _globals['_COVERAGE_ENTRIESENTRY']._serialized_end=1476
+  _globals['_COVERAGE_VERSIONSENTRY']._serialized_start=1478
+  _globals['_COVERAGE_VERSIONSENTRY']._serialized_end=1525
 # @@protoc_insertion_point(module_scope)

@@ -255,12 +255,15 @@ class Hashed(_message.Message):
     UNHASHABLE_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
     FRAME_MS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     hash_type: _builtins.str
     unhashable: Global___UnhashableReason.ValueType
     variant: _builtins.str
     """How the frame was changed before hashing: "" as displayed, "stored", "flip", "rot90", "nn512", "unletterboxed" …"""
     frame_ms: _builtins.int
     """When the frame is shown, in milliseconds; 0 for stills."""
+    digest: _builtins.bytes
+    """In the log, instead of the fingerprint's value: HMAC-SHA256 of type and value, by a key of the operator's."""
     @_builtins.property
     def fingerprint(self) -> Global___Fingerprint: ...
     def __init__(
@@ -271,10 +274,11 @@ class Hashed(_message.Message):
         unhashable: Global___UnhashableReason.ValueType = ...,
         variant: _builtins.str = ...,
         frame_ms: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "frame_ms", b"frame_ms", "hash_type", b"hash_type", "unhashable", b"unhashable", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "fingerprint", b"fingerprint", "frame_ms", b"frame_ms", "hash_type", b"hash_type", "unhashable", b"unhashable", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
