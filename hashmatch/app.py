@@ -8,11 +8,14 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
-from hashmatch import __version__, builder, clock, convert
+from hashmatch import __version__, builder, clock, config, convert
 from hashmatch.access.credentials import Credentials
 from hashmatch.audit import entry_counts
+from hashmatch.audit.feeds import ListFeed
 from hashmatch.audit.ledger import Ledger
+from hashmatch.audit.runs import Run
 from hashmatch.builds import Builds
 from hashmatch.config import Settings
 from hashmatch.follower import Follower
@@ -23,9 +26,12 @@ from hashmatch.index.live import LiveIndex
 from hashmatch.index.recipe import Recipe, load_recipes, opaque
 from hashmatch.lists.keeper import ListKeeper
 from hashmatch.lists.proposals import Proposals
+from hashmatch.lists.reader import ListReader
 from hashmatch.media.sandbox import Sandbox
 from hashmatch.media.versions import decoders
 from hashmatch.pipeline import Pipeline
+from hashmatch.publisher import Publisher
+from hashmatch.replay import Replay
 from hashmatch.store.lists import ListStore
 from hashmatch.store.traffic import Sample, Traffic
 from hashmatch.trials import Trials
@@ -88,7 +94,17 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
         keeper = ListKeeper(store, recipes)
         credentials = Credentials(settings.state)
         closing.callback(credentials.close)
-        ledger = Ledger(settings.state, idempotency_hours=settings.idempotency_hours, committed=watch.committed)
+        running_versions = versions(seen)
+        with store.view() as view:
+            revision = view.revision
+        ledger = Ledger(
+            settings.state,
+            idempotency_hours=settings.idempotency_hours,
+            committed=watch.committed,
+            feeds=(ListFeed(store), credentials),
+            run=Run(running_versions, config.digest(settings), revision),
+            origin=settings.log_origin,
+        )
         closing.callback(ledger.close)
         live = live_index(store, settings, recipes, keeper.entry_ids)
         follower = Follower(
@@ -99,7 +115,6 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
             canary_seconds=settings.canary_seconds,
         )
         traffic = _traffic(settings, closing)
-        running_versions = versions(seen)
         pipeline = Pipeline(
             examiner=sandbox,
             serving=follower,
@@ -112,22 +127,38 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
         )
         following = asyncio.create_task(follower.run(), name="follower")
         closing.push_async_callback(_end, following)
+        publisher = Publisher(ledger, settings.log_publish, retention_days=settings.log_retention_days)
+        closing.push_async_callback(_end, asyncio.create_task(publisher.run(), name="publisher"))
         trials = Trials(keeper, store, live, traffic, ledger, running_versions)
-        proposals = Proposals(store, keeper, release=lambda name, entry_id: release(ledger, name, entry_id))
+        proposals = Proposals(store, keeper, release=partial(release, ledger))
         yield Service(
             settings, recipes, running_versions, store, keeper, ledger, sandbox, live, follower, pipeline, trials,
             proposals, credentials,
         )  # fmt: skip
 
 
-def release(ledger: Ledger, name: str, entry_id: str) -> EntryCountRecord:
+def release(
+    ledger: Ledger, name: str, entry_id: str, *, by: str, approver: str = "", reason: str = ""
+) -> EntryCountRecord:
     """Lets an entry act again that the collision guard holds, and not be held again for a while.
 
     Raises:
         NotFound: it never matched.
         StoreFailed: nothing was written.
     """
-    return ledger.release(name, entry_id, clock.now() + entry_counts.EXEMPT)
+    until = clock.now() + entry_counts.EXEMPT
+    return ledger.release(name, entry_id, until, by=by, approver=approver, reason=reason)
+
+
+def replay(store: ListStore, recipes: Mapping[str, Recipe]) -> Replay:
+    """What computes verdicts on these lists again."""
+    return Replay(
+        store,
+        recipes=recipes,
+        state_of=partial(list_state, recipes=recipes),
+        name_entry=ListReader(store, recipes).entry_ids,
+        versions=versions(perceptual(recipes)),
+    )
 
 
 def perceptual(recipes: Mapping[str, Recipe]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Unknown keys are refused, since a misspelt limit is a limit that does not hold.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -105,6 +106,31 @@ def _url_or_none(value: Any) -> str:
     return str(value)
 
 
+def _retention(value: Any) -> int:
+    days = _whole(0, 36_500)(value)
+    if 0 < days < 31:
+        raise ValueError("want 0, or at least 31: it goes by whole months")
+    return days
+
+
+def _origin(value: Any) -> str:
+    """As C2SP's signed notes want a key's name: no white space, no plus."""
+    if not isinstance(value, str) or len(value) > 128 or not value.isprintable() or set(value) & set(" +"):
+        raise ValueError("want at most 128 printable characters without spaces and plus signs")
+    return value
+
+
+def _places(value: Any) -> tuple[str, ...]:
+    """A list in a file; in a variable, separated by commas."""
+    places = tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    if not isinstance(places, list | tuple) or not all(isinstance(place, str) for place in places):
+        raise ValueError("want a list of paths and https URLs")
+    for place in places:
+        if not place.startswith(("/", "https://", "http://127.0.0.1:", "http://localhost:")):
+            raise ValueError(f"{place}: want an absolute path, or an https URL")
+    return tuple(places)
+
+
 def _accounts(value: Any) -> dict[str, tuple[str, ...]]:
     """Roles by account name: a table in a file; in a variable "ann=analyst+detail,bob=approver"."""
     if isinstance(value, str):
@@ -172,6 +198,19 @@ class Settings:
     canary_seconds: float = _setting(60.0, _seconds(0.1, 86_400), "how often every list's canary is searched, seconds")
     idempotency_hours: float = _setting(168.0, _seconds(0.01, 87_600), "how long a request id is remembered, hours")
     log_no_match: bool = _setting(False, _yes_no, "log every NO_MATCH whole, not only as counts")
+    log_origin: str = _setting(
+        "",
+        _origin,
+        "name of a new log, as its checkpoints give it, such as hashmatch.example.org/log; empty: random",
+    )
+    log_publish: tuple[str, ...] = _setting(
+        (),
+        _places,
+        "where checkpoints are also put, so that a rewritten log is caught: directories, https URLs",
+    )
+    log_retention_days: int = _setting(
+        0, _retention, "after which what is personal in logged verdicts is erased, in whole months; 0: never"
+    )
     traffic_sample: int = _setting(
         100_000, _whole(0, 10_000_000), "items of recent traffic kept to try lists on; 0 keeps none"
     )  # fmt: skip
@@ -227,6 +266,12 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
     settings = Settings(**values)
     _agree(settings)
     return Loaded(settings, origins)
+
+
+def digest(settings: Settings) -> bytes:
+    """SHA-256 of settings: of one line `name = value` each, by name, as `hashmatch serve --print-config` gives them."""
+    lines = sorted(f"{name} = {getattr(settings, name)}" for name in FIELDS)
+    return hashlib.sha256("\n".join(lines).encode()).digest()
 
 
 def _agree(settings: Settings) -> None:

@@ -4,20 +4,19 @@ recall   a retry gets the verdict it got before
 examine  hostile bytes → fingerprints, in a decode worker
 search   fingerprints → candidates, in one generation
 decide   candidates → verdict
-record   a MATCH, an UNKNOWN and what was set aside are committed and synced, then answered; a NO_MATCH is counted
+record   a MATCH, an UNKNOWN and what was set aside are committed and synced, then answered; every answer is counted
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from hashmatch import clock, convert, verdict
+from hashmatch import clock, convert, question, verdict
 from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import AnsweredElsewhere, Conflict, DeadlinePassed, Unavailable
 from hashmatch.hashing.registry import REGISTRY
@@ -148,7 +147,7 @@ class Pipeline:
         searched = time.monotonic()
         candidates, count = generation.search(examination.hashed, scope)
         self._stage("search", time.monotonic() - searched)
-        input_digest = _sha256(submission, examination)
+        input_digest = question.input_digest(submission, examination)
         found = verdict.decide(
             verdict_id=clock.new_id("v"),
             request_id=submission.request_id,
@@ -215,14 +214,13 @@ class Pipeline:
         return Coverage(generation.revision, entries, tuple(segment.state for segment in scope), self._versions)
 
     async def _record(self, found: Verdict, submission: Submission, input_digest: bytes) -> VerdictRecord:
-        record = convert.verdict_to_record(found, submission, _question_digest(submission, input_digest))
-        if found.finding is Finding.NO_MATCH:
-            self._ledger.count(submission.subject.surface, record.finding, found.at)
-            # What was near enough to match and did not count is explained, as a MATCH is.
-            if not self._log_no_match and not found.set_aside:
-                if submission.given_id:
-                    self._ledger.append(record, log=False, remember=True)
-                return record
+        record = convert.verdict_to_record(found, submission, question.digest_of(submission, input_digest))
+        # What was near enough to match and did not count is explained, as a MATCH is.
+        if found.finding is Finding.NO_MATCH and not self._log_no_match and not found.set_aside:
+            if submission.given_id:
+                self._ledger.append(record, log=False, remember=True)
+            self._count(found, record, submission.subject.surface)
+            return record
         try:
             await asyncio.wrap_future(self._ledger.append(record, log=True, remember=submission.given_id))
         except AnsweredElsewhere:
@@ -231,7 +229,14 @@ class Pipeline:
             if earlier is None:
                 raise
             return _same_question(earlier.record.verdict, submission)
+        self._count(found, record, submission.subject.surface)
         return record
+
+    def _count(self, found: Verdict, record: VerdictRecord, surface: str) -> None:
+        """Counts what was seen and scanned, and why it is UNKNOWN where it is."""
+        unknown = found.finding is Finding.UNKNOWN
+        reason = "+".join(sorted({u.reason.name for u in found.examination.unhashable})) if unknown else ""
+        self._ledger.count(surface, record.finding, found.at, reason)
 
 
 def _same_question(earlier: VerdictRecord, submission: Submission) -> VerdictRecord:
@@ -240,7 +245,7 @@ def _same_question(earlier: VerdictRecord, submission: Submission) -> VerdictRec
     Raises:
         Conflict: it is another, or it wants a newer revision than was searched.
     """
-    if earlier.question_digest != _question_digest(submission, _sha256(submission)):
+    if earlier.question_digest != question.digest_of(submission, question.input_digest(submission)):
         raise Conflict(f"request_id was used for another question ({earlier.verdict_id})")
     if earlier.coverage.revision < submission.min_revision:
         raise Conflict(
@@ -248,31 +253,3 @@ def _same_question(earlier: VerdictRecord, submission: Submission) -> VerdictRec
             f"{submission.min_revision}"
         )
     return earlier
-
-
-def _sha256(submission: Submission, examination: Examination | None = None) -> bytes:
-    """SHA-256 of the media, from the examination where it has one; of the fingerprints where there is no media."""
-    if submission.media is None:
-        return hashlib.sha256(
-            b"".join(
-                b"%s:%d:%d:"
-                % (h.fingerprint.hash_type.encode(), -1 if h.quality is None else h.quality, len(h.fingerprint.value))
-                + h.fingerprint.value
-                for h in submission.fingerprints
-            )
-        ).digest()
-    for hashed in examination.hashed if examination else submission.digests:
-        if hashed.fingerprint.hash_type == "sha256":
-            return hashed.fingerprint.value
-    return hashlib.sha256(submission.media).digest()
-
-
-def _question_digest(submission: Submission, input_digest: bytes) -> bytes:
-    """What makes two requests the same question: the input, the lists asked, and whose content it is.
-
-    Content and uploader count, since a request id reused for another person's upload must not swallow that case.
-    """
-    kind = "fingerprints" if submission.media is None else "media"
-    parts = (kind, submission.subject.content_id, submission.subject.uploader_id, *sorted(submission.lists))
-    framed = b"".join(b"%d:%s" % (len(p.encode()), p.encode()) for p in parts)
-    return hashlib.sha256(input_digest + framed).digest()

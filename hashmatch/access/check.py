@@ -11,7 +11,7 @@ from hashmatch.errors import Corrupt, HashmatchError
 from hashmatch.store import check, codec
 from hashmatch.store.check import Report
 from hashmatch.store.env import DATA_FILE, Env, Txn
-from hashmatch.v1.store_pb2 import CredentialRecord, UsageRecord
+from hashmatch.v1.store_pb2 import CredentialChange, CredentialRecord, UsageRecord
 
 ENVIRONMENT = "access"
 
@@ -27,7 +27,7 @@ def check_access(report: Report, state: Path) -> None:
         report.add(ENVIRONMENT, "meta", str(e))
         return
     with closing(env), env.read() as txn:
-        for table, step in (("credentials", _credential), ("certificates", _certificate), ("usage", _usage)):
+        for table, step in _STEPS.items():
             for key, value in txn.cursor(env.table(table)):
                 report.count(table)
                 report.attempt(ENVIRONMENT, table, partial(step, env, txn, bytes(key), bytes(value)))
@@ -53,3 +53,15 @@ def _certificate(env: Env, txn: Txn, key: bytes, value: bytes) -> None:
 
 def _usage(env: Env, txn: Txn, key: bytes, value: bytes) -> None:
     codec.read(key, value, "usage", UsageRecord)
+
+
+def _change(env: Env, txn: Txn, key: bytes, value: bytes) -> None:
+    change = codec.read(key, value, "changes", CredentialChange)
+    number = int.from_bytes(key)
+    if number > 1 and txn.get((number - 1).to_bytes(8), db=env.table("changes")) is None:
+        raise Corrupt(f"change {number - 1} of the credentials is missing")
+    if txn.get(change.credential.id.encode(), db=env.table("credentials")) is None:
+        raise Corrupt(f"change {number} is of a credential that is not there")
+
+
+_STEPS = {"credentials": _credential, "certificates": _certificate, "usage": _usage, "changes": _change}

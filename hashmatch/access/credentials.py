@@ -11,18 +11,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hashmatch import clock, convert
 from hashmatch.errors import Conflict, Malformed, NotFound, Refused
-from hashmatch.roles import Role, roles_from
+from hashmatch.roles import ANONYMOUS, Role, roles_from
 from hashmatch.store import codec
 from hashmatch.store.env import Env, Txn
-from hashmatch.v1.store_pb2 import CredentialRecord, UsageRecord
+from hashmatch.v1.audit_pb2 import CredentialChanged, Event
+from hashmatch.v1.store_pb2 import CredentialChange, CredentialRecord, UsageRecord
 
 PREFIX = "hm"  # of every key, so that scanners of source code and logs find one that leaked
 ID_BYTES, SECRET_BYTES = 6, 32
@@ -32,7 +35,8 @@ MAX_CERTIFICATE_CHARS = 256  # of a name in a certificate
 MAX_CREDENTIALS = 10_000
 USAGE_DAYS = 90  # for which use is kept, so that an unused key is noticed
 
-TABLES = ("credentials", "certificates", "usage")
+_NUMBER = struct.Struct(">Q")  # key in `changes`
+TABLES = ("credentials", "certificates", "usage", "changes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Credentials:
             raise Malformed("give at least one role", field="roles")
         if not name.isprintable() or not 0 < len(name) <= MAX_NAME_CHARS or name != name.strip():
             raise Malformed(f"1..{MAX_NAME_CHARS} printable characters, no white space at an end", field="name")
+        if name == ANONYMOUS:
+            raise Malformed("is what callers without a key are called", field="name")
         if len(certificate) > MAX_CERTIFICATE_CHARS or not certificate.isprintable():
             raise Malformed(f"at most {MAX_CERTIFICATE_CHARS} printable characters", field="certificate")
         now = self._now()
@@ -130,6 +136,7 @@ class Credentials:
                 if certificate and other.certificate == certificate:
                     raise Conflict(f"'{other.name}' is known by that certificate already")
             self._put(txn, "credentials", record.id.encode(), record.SerializeToString())
+            self._changed(txn, CredentialChange(at=record.created_at, credential=record, by=by))
             if certificate:
                 self._put(txn, "certificates", certificate_key(certificate), record.id.encode())
         return _credential(record), "" if certificate else f"{PREFIX}_{record.id}_{secret.hex()}"
@@ -148,6 +155,7 @@ class Credentials:
                 record.revoked_at.CopyFrom(convert.timestamp(self._now()))
                 record.revoked_by = by
                 self._put(txn, "credentials", record.id.encode(), record.SerializeToString())
+                self._changed(txn, CredentialChange(at=record.revoked_at, credential=record, revoked=True, by=by))
             return _credential(record)
 
     def all(self) -> list[tuple[Credential, datetime | None]]:
@@ -239,6 +247,30 @@ class Credentials:
             stored = txn.get(key, db=self._env.table("usage"))
         return 0 if stored is None else codec.read(key, stored, "usage", UsageRecord).requests
 
+    # ── the feed that the log follows ───────────────────────────────────────────────────────────────────────────────
+
+    name = "credentials"
+
+    def mark(self) -> int:
+        """A number that changes whenever anything was written. About 1 µs."""
+        return self._env.last_transaction()
+
+    def after(self, position: int, limit: int) -> list[Event]:
+        """At most `limit` changes that follow that position, in order: as `audit.feeds.Feed`."""
+        found = []
+        with self._env.read() as txn, txn.cursor(self._env.table("changes")) as cursor:
+            if cursor.set_range(_NUMBER.pack(position + 1)):
+                for key, stored in islice(cursor, limit):
+                    change = codec.read(key, stored, "changes", CredentialChange)
+                    found.append(Event(credential_changed=_told(_NUMBER.unpack(key)[0], change)))
+        return found
+
+    def _changed(self, txn: Txn, change: CredentialChange) -> None:
+        change.credential.ClearField("secret_digest")
+        with txn.cursor(self._env.table("changes")) as cursor:
+            number = _NUMBER.unpack(cursor.key())[0] if cursor.last() else 0
+        self._put(txn, "changes", _NUMBER.pack(number + 1), change.SerializeToString())
+
     def _forget(self, txn: Txn, before: date) -> None:
         end = before.toordinal().to_bytes(4, "big")
         with txn.cursor(self._env.table("usage")) as cursor:
@@ -271,6 +303,23 @@ def _credential(record: CredentialRecord) -> Credential:
         per_second=record.per_second,
         per_day=record.per_day,
     )
+
+
+def _told(number: int, change: CredentialChange) -> CredentialChanged:
+    record = change.credential
+    told = CredentialChanged(
+        number=number,
+        changed_at=change.at,
+        credential_id=record.id,
+        name=record.name,
+        roles=record.roles,
+        revoked=change.revoked,
+        by=change.by,
+        certificate=record.certificate,
+    )
+    if record.HasField("expires_at"):
+        told.expires_at.CopyFrom(record.expires_at)
+    return told
 
 
 def certificate_key(name: str) -> bytes:

@@ -11,13 +11,16 @@ from pathlib import Path
 
 from hashmatch.audit import tables
 from hashmatch.audit.check_counts import EntryCheck
+from hashmatch.audit.check_tree import TreeCheck
+from hashmatch.audit.leaves import Leaves
 from hashmatch.audit.rows import Rows
+from hashmatch.audit.sealing import Sealing
 from hashmatch.errors import BadConfig, Corrupt, HashmatchError, NotFound
 from hashmatch.store import check, codec
 from hashmatch.store.check import Report
 from hashmatch.store.env import DATA_FILE, Env, Txn
 from hashmatch.v1.audit_pb2 import CountRecord, Event
-from hashmatch.v1.store_pb2 import RequestRecord
+from hashmatch.v1.store_pb2 import RequestRecord, SubjectKeyRecord
 
 CHUNK = 1000  # rows read in one transaction: some 50 ms, so that a running server can reuse its pages
 
@@ -52,7 +55,7 @@ def check_ledger(report: Report, state: Path) -> int:
     if not check.check_structure(report, state / "ledger"):
         return 0
     try:
-        env = Env(state / "ledger", tables.NAMES, readonly=True)
+        env = Env(state / "ledger", tables.NAMES, readonly=True, format=tables.FORMAT)
     except HashmatchError as e:
         report.add("ledger", "meta", str(e))
         return 0
@@ -64,14 +67,21 @@ class _LedgerCheck:
     """One pass over each table; every row is checked in the transaction that it was read in."""
 
     def __init__(self, report: Report, env: Env) -> None:
-        self._report, self._env, self._rows = report, env, Rows(env)
-        self._entries = EntryCheck(report, env, self._rows)
+        self._report, self._env, self._rows, self._leaves = report, env, Rows(env), Leaves(env)
+        self._sealing = Sealing(env, b"", b"")
+        self._entries = EntryCheck(report, env, self._leaves)
+        self._tree = TreeCheck(env, self._leaves)
         self._last_sequence = 0
         self._newest_revision = 0
 
     def run(self) -> int:
         steps: dict[str, Callable[[Txn, bytes, bytes], None]] = {
             "events": self._event,
+            "nodes": self._tree.node,
+            "checkpoints": self._tree.checkpoint,
+            "log": self._tree.log,
+            "subjects": self._subject,
+            "subject_keys": self._subject_key,
             "verdict_ids": self._verdict_id,
             "requests": self._request,
             "request_times": self._request_time,
@@ -86,6 +96,7 @@ class _LedgerCheck:
                 sound = self._report.attempt("ledger", table, partial(step, txn, key, value))
                 if table == "events" and not sound:
                     self._entries.missed()
+                    self._tree.missed()
         self._entries.finish()
         return self._newest_revision
 
@@ -107,18 +118,33 @@ class _LedgerCheck:
         if sequence != expected:
             self._report.add("ledger", "events", f"events {expected} to {sequence - 1} are missing")
             self._entries.missed()
+            self._tree.missed()
         if event.sequence != sequence:
             raise Corrupt(f"event {sequence} calls itself {event.sequence}")
+        self._tree.event(txn, sequence, codec.unseal(key, value, "events"))
+        self._sealing.open(txn, event)
         self._entries.event(txn, event)
+        if event.WhichOneof("fact") != "verdict":
+            return
         self._newest_revision = max(self._newest_revision, event.verdict.coverage.revision)
         with suppress(NotFound):
-            if self._rows.verdict(txn, event.verdict.verdict_id).sequence == sequence:
+            if self._rows.sequence(txn, event.verdict.verdict_id) == sequence:
                 return
         raise Corrupt(f"event {sequence} is not found by its verdict id")
 
     def _verdict_id(self, txn: Txn, key: bytes, value: bytes) -> None:
-        codec.unseal(key, value, "verdict_ids")
-        self._rows.verdict(txn, key.decode())
+        event = self._leaves.event(txn, tables.sequence_of(codec.unseal(key, value, "verdict_ids")))
+        if event.verdict.verdict_id != key.decode():
+            raise Corrupt("a verdict id leads to another's event")
+
+    def _subject(self, txn: Txn, key: bytes, value: bytes) -> None:
+        if txn.get(codec.unseal(key, value, "subjects"), db=self._env.table("subject_keys")) is None:
+            raise Corrupt("a subject's key is missing, and what it sealed cannot be read")
+
+    def _subject_key(self, txn: Txn, key: bytes, value: bytes) -> None:
+        record = codec.read(key, value, "subject_keys", SubjectKeyRecord)
+        if len(record.key) != 32:
+            raise Corrupt("a key of sealed fields is not one")
 
     def _request(self, txn: Txn, key: bytes, value: bytes) -> None:
         record = codec.read(key, value, "requests", RequestRecord)
@@ -137,5 +163,5 @@ class _LedgerCheck:
     def _count(self, txn: Txn, key: bytes, value: bytes) -> None:
         record = codec.read(key, value, "counts", CountRecord)
         minute = tables.minute_of(record.minute.ToDatetime(UTC))
-        if tables.count_key(minute, record.finding, record.surface) != key or not record.count:
+        if tables.count_key(minute, record.finding, record.surface, record.reason) != key or not record.count:
             raise Corrupt("a count is kept under another minute, finding or surface")

@@ -7,7 +7,7 @@ from functools import partial
 
 from hashmatch.audit import tables
 from hashmatch.audit.entry_counts import counted, held_keys
-from hashmatch.audit.rows import Rows
+from hashmatch.audit.leaves import Leaves
 from hashmatch.errors import Corrupt
 from hashmatch.store import codec
 from hashmatch.store.check import Report
@@ -22,8 +22,8 @@ class EntryCheck:
     A server may go on writing: events that came meanwhile are read in the transaction of the row that counts them.
     """
 
-    def __init__(self, report: Report, env: Env, rows: Rows) -> None:
-        self._report, self._env, self._rows = report, env, rows
+    def __init__(self, report: Report, env: Env, leaves: Leaves) -> None:
+        self._report, self._env, self._leaves = report, env, leaves
         self._counts, self._guard = map(env.table, tables.ENTRIES)
         self._from: int | None = None  # the first event that is counted, once that is known
         self._last = 0  # sequence of the last event that was seen
@@ -57,7 +57,7 @@ class EntryCheck:
         if not all(tables.split_entry(key)) or not record.matches or not record.HasField("first_at"):
             raise Corrupt("a row of 'entry_counts' names no entry, or no match of it")
         if self._whole:
-            for event in self._rows.events(txn, self._last, self._rows.last_sequence(txn)):
+            for event, _ in self._leaves.events(txn, self._last, self._leaves.last(txn)[0]):
                 self.event(txn, event)
             if record.matches != self._matches[key]:
                 raise Corrupt(f"an entry counts {record.matches} matches, and the events have {self._matches[key]}")
@@ -68,7 +68,7 @@ class EntryCheck:
         """Checks a row of `guard`."""
         payload = codec.unseal(key, value, "guard")
         if key == tables.FROM:
-            if not 0 < tables.sequence_of(payload) <= self._rows.last_sequence(txn):
+            if not 0 < tables.sequence_of(payload) <= self._leaves.last(txn)[0]:
                 raise Corrupt("the first event whose matches are counted is not there")
         elif key != tables.HELD:
             raise Corrupt("a row of 'guard' has a key that nothing reads")

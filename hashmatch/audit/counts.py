@@ -1,4 +1,4 @@
-"""Answers that were counted and not logged whole: minute by minute, or their sums."""
+"""Submissions as they were counted, scanned or not: minute by minute, or their sums."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def counted(ledger: Ledger, since: datetime, until: datetime) -> Iterator[CountR
 
 
 def summed(counts: Iterable[CountRecord]) -> Iterator[CountRecord]:
-    """One count per surface and finding, in the order of both; `minute` is not set."""
-    sums: Counter[tuple[str, Finding.ValueType]] = Counter()
+    """One count per surface, finding and reason, in their order; `minute` is not set."""
+    sums: Counter[tuple[str, Finding.ValueType, str]] = Counter()
     for one in counts:
-        sums[one.surface, one.finding] += one.count
-    for (surface, finding), count in sorted(sums.items()):
-        yield CountRecord(surface=surface, finding=finding, count=count)
+        sums[one.surface, one.finding, one.reason] += one.count
+    for (surface, finding, reason), count in sorted(sums.items()):
+        yield CountRecord(surface=surface, finding=finding, reason=reason, count=count)

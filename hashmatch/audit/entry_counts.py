@@ -22,7 +22,7 @@ from hashmatch.errors import NotFound
 from hashmatch.store import codec
 from hashmatch.store.env import Env, Txn
 from hashmatch.types import COLLISION_UPLOADERS
-from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.audit_pb2 import Event, VerdictRecord
 from hashmatch.v1.common_pb2 import Match
 from hashmatch.v1.store_pb2 import EntryCountRecord
 
@@ -43,6 +43,7 @@ class Trip(NamedTuple):
     list: str
     entry_id: str
     uploaders: int
+    verdict_id: str
 
 
 def counted(verdict: VerdictRecord) -> dict[bytes, Match]:
@@ -93,24 +94,25 @@ class EntryCounts:
         stored = txn.get(key, db=self._counts)
         return None if stored is None else codec.read(key, stored, "entry_counts", EntryCountRecord)
 
-    def add(self, txn: Txn, first: int, verdicts: Sequence[VerdictRecord]) -> list[Trip]:
-        """Counts verdicts that were logged from sequence `first` on; what is held from now on.
+    def add(self, txn: Txn, verdicts: Sequence[tuple[int, VerdictRecord]]) -> list[Trip]:
+        """Counts verdicts that were logged, each with its sequence; what is held from now on.
 
         Raises:
             Corrupt: a row is damaged.
         """
         if verdicts and txn.get(tables.FROM, db=self._guard) is None:
-            txn.put(tables.FROM, codec.seal(tables.FROM, tables.sequence_key(first)), db=self._guard)
+            first = codec.seal(tables.FROM, tables.sequence_key(verdicts[0][0]))
+            txn.put(tables.FROM, first, db=self._guard)
         rows: dict[bytes, EntryCountRecord] = {}
         trips: dict[bytes, Trip] = {}
-        for verdict in verdicts:
+        for _, verdict in verdicts:
             for key, match in counted(verdict).items():
                 row = rows.get(key)
                 if row is None:
                     row = rows[key] = self.entry(txn, key) or EntryCountRecord()
                 uploaders = self._count(row, key, match, verdict)
                 if uploaders:
-                    trips[key] = Trip(match.list, match.entry_id, uploaders)
+                    trips[key] = Trip(match.list, match.entry_id, uploaders, verdict.verdict_id)
         for key, row in rows.items():
             self._put(txn, key, row)
         if trips:
@@ -177,6 +179,14 @@ class EntryCounts:
 
     def _put_held(self, txn: Txn, keys: Iterable[bytes]) -> None:
         txn.put(tables.HELD, codec.seal(tables.HELD, b"\n".join(sorted(keys))), db=self._guard)
+
+
+def held_event(trip: Trip) -> Event:
+    """What the log says of it."""
+    event = Event()
+    event.entry_held.list, event.entry_held.entry_id = trip.list, trip.entry_id
+    event.entry_held.uploaders, event.entry_held.verdict_id = trip.uploaders, trip.verdict_id
+    return event
 
 
 def alarm(trips: Iterable[Trip]) -> None:

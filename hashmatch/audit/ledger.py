@@ -1,41 +1,43 @@
-"""The ledger: every verdict that asks for something is on disk before it is answered.
+"""The ledger: every verdict that asks for something is on disk, in the log, before it is answered.
 
-A verdict's event, its id, the counts of what it matched and what its request id is answered are one transaction; the
-caller's future is done once that transaction is synced (`writer.py` groups them). Order is the sequence that the
-transaction gives; the clock only stamps. Sequences are contiguous over all processes that write, since each is taken
-inside the write transaction.
-
-Measured on two cores and a disk that syncs in 0.07 ms, records of 560 bytes, logged and remembered; median latency:
-
-    waiting at once    1: 1 700/s, 0.5 ms       16: 5 400/s, 2.4 ms       256: 7 100/s, 30 ms
+A verdict's event with its place in the tree, its id, the counts of what it matched and what its request id is answered
+are one transaction; the caller's future is done once that transaction is synced (`writer.py` groups them). Order is the
+sequence that the transaction gives; the clock only stamps. Sequences are contiguous over all processes that write,
+since each is taken inside the write transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from hashmatch import clock
-from hashmatch.audit import entry_counts, tables
+from hashmatch.audit import entry_counts, runs, tables
 from hashmatch.audit.answers import Pending, Remembered, answer_of
-from hashmatch.audit.entry_counts import EntryCounts, Held
-from hashmatch.audit.rows import MAX_VERDICT_ID_BYTES, Rows
-from hashmatch.audit.tally import Tally
+from hashmatch.audit.entry_counts import EntryCounts
+from hashmatch.audit.feeds import Feed
+from hashmatch.audit.journal import Journal
+from hashmatch.audit.leaves import Appending, Clock
+from hashmatch.audit.ledger_reader import LedgerReader
+from hashmatch.audit.rows import MAX_VERDICT_ID_BYTES
+from hashmatch.audit.runs import Run
+from hashmatch.audit.sealing import Sealing
+from hashmatch.audit.tally import Counts, Tally
 from hashmatch.audit.writer import GroupWriter, Waiting
-from hashmatch.errors import Conflict, HashmatchError, Malformed, Refused
+from hashmatch.errors import Conflict, HashmatchError, Malformed, Refused, StoreFailed
 from hashmatch.store import keys
-from hashmatch.store.env import Env
-from hashmatch.v1.audit_pb2 import CountRecord, Event, VerdictRecord
+from hashmatch.store.env import Txn
+from hashmatch.v1.audit_pb2 import Event, VerdictRecord
+from hashmatch.v1.common_pb2 import Finding
 from hashmatch.v1.store_pb2 import EntryCountRecord
 
-TIDY_SECONDS = 60.0  # between two flushes of counts and two sweeps of old request ids; counts are per minute
+TIDY_SECONDS = 60.0  # between two flushes of counts, two sweeps of old request ids, and two checkpoints at most
 
 
-class Ledger:
+class Ledger(LedgerReader):
     """The one way to STATE/ledger. All methods may be called from any thread."""
 
     def __init__(
@@ -46,32 +48,50 @@ class Ledger:
         readonly: bool = False,
         now: Callable[[], datetime] = clock.now,
         committed: Callable[[int, float], None] = lambda _facts, _seconds: None,
+        feeds: Sequence[Feed] = (),
+        run: Run | None = None,
+        origin: str = "",
     ) -> None:
         """Opens the ledger of a state directory and verifies its tail; makes it where it is missing.
 
-        `committed` is told of every transaction how many facts it held and how many seconds it took.
+        `committed` is told of every transaction how many facts it held and how many seconds it took. `feeds` are what
+        the log follows, `run` is what it says of this process while that gives verdicts, and `origin` the name of a log
+        that is made now; "": a random one.
 
         Raises:
-            BadConfig: the directory cannot be used, or is open in this process already.
-            Corrupt: the tail is damaged or has been rolled back, or the key in keys/uploaders.key is.
+            BadConfig: the directory cannot be used, is open in this process already, or others may read a key.
+            Corrupt: the tail is damaged or has been rolled back, or a key in keys/ is.
             StoreFull, StoreFailed: it could not be made.
         """
-        self._env = Env(state / "ledger", tables.NAMES, readonly=readonly)
-        self._rows, self._entries = Rows(self._env), EntryCounts(self._env, b"")
+        super().__init__(state, readonly=readonly)
         self._forget_after = idempotency_hours * 60  # minutes
         self._now = now
         self._pending = Pending()
         self._tally = Tally()
+        self._run = run
         self._writer: GroupWriter | None = None
+        self._journal: Journal | None = None
         if not readonly:
             try:
-                self._entries = EntryCounts(self._env, keys.kept(state, "uploaders"))
-                with self._env.read() as txn:
-                    self._rows.verify_tail(txn)
+                self._open(state, feeds, origin)
             except BaseException:
                 self._env.close()
                 raise
-            self._writer = GroupWriter(self._commit, self._tidy, TIDY_SECONDS, committed)
+            self._writer = GroupWriter(self._commit, self._tidy, TIDY_SECONDS, committed, poll=self._follow)
+
+    def _open(self, state: Path, feeds: Sequence[Feed], origin: str) -> None:
+        self._entries = EntryCounts(self._env, keys.kept(state, "uploaders"))
+        self.sealing = Sealing(self._env, keys.kept(state, "subjects"), keys.kept(state, "fingerprints"))
+        with self._env.read() as txn:
+            known = self.checkpoints.load(txn)
+            self._leaves.verify_tail(txn, lambda event: self.rows.verify(txn, event))
+        if not known:
+            with self._env.write() as txn:
+                self.checkpoints.begin(txn, origin)
+        self._journal = Journal(self._env, self._leaves, self.sealing, self.checkpoints, Clock(self._now), feeds)
+        if self._run is not None:
+            with self._journal.step(sign=True) as log:
+                runs.start(log, self._leaves, self._run)
 
     def append(self, record: VerdictRecord, *, log: bool, remember: bool) -> Future[int]:
         """A future that is done once the record is on disk: its sequence, or 0 where it was not to be logged.
@@ -95,50 +115,87 @@ class Ledger:
         if remember and not record.request_id:
             raise Malformed("what has no request id cannot be remembered", field="request_id")
         answer = answer_of(record, whole=log) if remember else None
-        fact = Waiting(record, tables.request_key(record.request_id), answer, log, record.ByteSize())
+        fact = Waiting(Event(verdict=record), tables.request_key(record.request_id), answer, log, record.ByteSize())
         if answer is not None:
             self._pending.hold(fact.request, answer, fact.written)
+        self._put(fact)
+        return fact.written
+
+    def record(self, event: Event) -> Future[int]:
+        """A future that is done once another fact is on disk: its sequence. As `append`; the event is the ledger's."""
+        fact = Waiting(event, b"", None, True, event.ByteSize())
+        self._put(fact)
+        return fact.written
+
+    def _put(self, fact: Waiting) -> None:
+        if self._writer is None:
+            raise Refused("the ledger is open for reading only")
         try:
             self._writer.put(fact)
         except HashmatchError as e:
             fact.written.set_exception(e)  # for whoever was told of it by `remembered` meanwhile
             raise
-        return fact.written
 
     def _commit(self, group: Sequence[Waiting]) -> list[int | HashmatchError]:
         """Writes a group in one transaction; each fact's sequence, or why it alone was refused."""
         outcomes: list[int | HashmatchError] = []
-        logged: list[VerdictRecord] = []
-        at = Timestamp()
-        at.FromDatetime(self._now())
-        with self._env.write() as txn:
-            first = self._rows.last_sequence(txn) + 1
+        logged: list[tuple[int, VerdictRecord]] = []
+        with self._step() as log:
             for fact in group:
                 try:
-                    if fact.answer is not None:
-                        self._rows.refuse_answered(txn, fact.request, fact.answer)
-                    if fact.log:
-                        self._rows.append(txn, first + len(logged), at, fact.record)
-                        logged.append(fact.record)
+                    outcomes.append(self._write(log, fact))
                 except Conflict as e:
                     outcomes.append(e)
                     continue
-                if fact.answer is not None:
-                    self._rows.remember(txn, fact.request, fact.answer)
-                outcomes.append(first + len(logged) - 1 if fact.log else 0)
-            trips = self._entries.add(txn, first, logged)
+                if fact.log and fact.fact.HasField("verdict"):
+                    logged.append((log.size, fact.fact.verdict))
+            trips = self._entries.add(log.txn, logged)
+            for trip in trips:
+                log.append(entry_counts.held_event(trip))
         entry_counts.alarm(trips)
         return outcomes
 
-    def count(self, surface: str, finding: int, at: datetime) -> None:
-        """Counts an answer that is not logged whole; on disk within a minute, or at `close`.
+    def _write(self, log: Appending, fact: Waiting) -> int:
+        """Writes one fact; its sequence, 0 where it is not to be logged. Raises Conflict before anything is written."""
+        if fact.answer is not None:
+            self.rows.refuse_answered(log.txn, fact.request, fact.answer)
+        sequence = 0
+        if fact.log:
+            verdict_id = fact.fact.verdict.verdict_id
+            if verdict_id:
+                self.rows.refuse_taken(log.txn, verdict_id)
+            leaf = Event()
+            leaf.CopyFrom(fact.fact)  # what is sealed of the leaf is counted of the fact
+            sequence = log.append(leaf)
+            if verdict_id:
+                self.rows.put_verdict(log.txn, verdict_id, sequence)
+        if fact.answer is not None:
+            self.rows.remember(log.txn, fact.request, fact.answer)
+        return sequence
+
+    @contextmanager
+    def _step(self, *, sign: bool = False) -> Iterator[Appending]:
+        if self._journal is None:
+            raise Refused("the ledger is open for reading only")
+        with self._journal.step(sign=sign) as log:
+            yield log
+
+    def _follow(self) -> None:
+        """Logs what is new in the feeds, where something may be."""
+        if self._journal is not None and self._journal.behind:
+            with self._step():
+                pass
+
+    def count(self, surface: str, finding: int, at: datetime, reason: str = "") -> None:
+        """Counts a submission: answered, or not scanned (finding 0); on disk within a minute, or at `close`.
 
         `finding` is the wire's number. Surfaces beyond `tally.MAX_SURFACES`, or too long, are counted together.
         """
-        self._tally.add(tables.minute_of(at), finding, surface)
+        self._tally.add(tables.minute_of(at), finding, surface, reason)
 
     def _tidy(self) -> bool:
-        """Flushes the counts, forgets old request ids, and frees the readers that died; whether old ids may be left.
+        """Flushes the counts, forgets old request ids, signs, and frees the readers that died; whether old ids may be
+        left.
 
         Always a transaction, even with nothing to do: on a full disk it is how the writer learns that there is room.
         """
@@ -146,16 +203,27 @@ class Ledger:
         self._env.check_readers()
         counted = self._tally.take()
         try:
-            with self._env.write() as txn:
-                for (minute, finding, surface), count in counted.items():
-                    self._rows.add_count(txn, minute, finding, surface, count)
-                more = self._rows.sweep(txn, tables.minute_of(self._now()) - self._forget_after)
+            with self._step(sign=True) as log:
+                if counted:
+                    log.append(self._counted(log.txn, counted))
+                more = self.rows.sweep(log.txn, tables.minute_of(self._now()) - self._forget_after)
         except BaseException:
             self._tally.put_back(counted)
             raise
         if failed:
             self._env.refuse_full()
         return more
+
+    def _counted(self, txn: Txn, counted: Counts) -> Event:
+        """Adds to the counts on disk; the event that says so."""
+        event = Event()
+        for (minute, finding, surface, reason), count in sorted(counted.items()):
+            self.rows.add_count(txn, minute, finding, surface, reason, count)
+            one = event.counted.counts.add(
+                surface=surface, finding=Finding.ValueType(finding), reason=reason, count=count
+            )
+            one.minute.FromDatetime(tables.minute_start(minute))
+        return event
 
     def remembered(self, request_id: str) -> Remembered | None:
         """What a request id was answered, on disk or about to be, with a future that is done once it is on disk.
@@ -167,64 +235,16 @@ class Ledger:
         if (pending := self._pending.get(request)) is not None:
             return pending
         with self._env.read() as txn:
-            record = self._rows.request(txn, request)
+            record = self.rows.request(txn, request)
         if record is None:
             return None
         written: Future[int] = Future()
         written.set_result(0)
         return Remembered(record, written)
 
-    def last_sequence(self) -> int:
-        """The sequence of the last event on disk; 0 where there is none."""
-        with self._env.read() as txn:
-            return self._rows.last_sequence(txn)
-
-    def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
-        """At most `limit` events in order, from the one that follows sequence `after`.
-
-        Raises:
-            Corrupt: one of them is damaged or missing.
-        """
-        with self._env.read() as txn:
-            return list(self._rows.events(txn, after, limit))
-
-    def verdict(self, verdict_id: str) -> Event:
-        """The event of a verdict.
-
-        Raises:
-            NotFound: none of that id was logged.
-            Corrupt: it is damaged.
-        """
-        with self._env.read() as txn:
-            return self._rows.verdict(txn, verdict_id)
-
-    def counts(self, since: datetime, until: datetime) -> list[CountRecord]:
-        """The counts on disk of the minutes from `since` to before `until`, by minute, finding and surface.
-
-        Raises:
-            Corrupt: one of them is damaged.
-        """
-        with self._env.read() as txn:
-            return list(self._rows.counts(txn, tables.minute_of(since), tables.minute_of(until)))
-
-    def held(self) -> Held:
-        """List and entry id of what the collision guard holds now, in any process. Microseconds.
-
-        Raises:
-            Corrupt: that row is damaged.
-        """
-        return self._entries.held()
-
-    def entry_count(self, list_name: str, entry_id: str) -> EntryCountRecord | None:
-        """How often an entry matched; None where it never did.
-
-        Raises:
-            Corrupt: its row is damaged.
-        """
-        with self._env.read() as txn:
-            return self._entries.entry(txn, tables.entry_key(list_name, entry_id))
-
-    def release(self, list_name: str, entry_id: str, until: datetime) -> EntryCountRecord:
+    def release(
+        self, list_name: str, entry_id: str, until: datetime, *, by: str, approver: str = "", reason: str = ""
+    ) -> EntryCountRecord:
         """Lets an entry act again that is held, on disk; it is not held before `until`. What is counted of it.
 
         Raises:
@@ -232,12 +252,43 @@ class Ledger:
             Refused: the ledger is open for reading only.
             StoreFull, StoreFailed, Corrupt: nothing was written.
         """
-        if self._writer is None:
-            raise Refused("the ledger is open for reading only")
-        if (failure := self._writer.failure) is not None:  # after a failed sync nothing may be written before a restart
+        event = Event()
+        said = event.entry_released
+        said.list, said.entry_id, said.by, said.approver, said.reason = list_name, entry_id, by, approver, reason
+        said.released_until.FromDatetime(until)
+        with self.changing() as log:
+            row = self._entries.release(log.txn, tables.entry_key(list_name, entry_id), until)
+            log.append(event)
+        return row
+
+    @contextmanager
+    def changing(self, *, sign: bool = False) -> Iterator[Appending]:
+        """A transaction of one's own, beside the writer's; not before a restart once a sync has failed.
+
+        Raises:
+            Refused: the ledger is open for reading only.
+            StoreFull, StoreFailed, Corrupt: nothing was written.
+        """
+        if self._writer is not None and (failure := self._writer.failure) is not None:
             raise type(failure)(str(failure))
-        with self._env.write() as txn:
-            return self._entries.release(txn, tables.entry_key(list_name, entry_id), until)
+        with self._step(sign=sign) as log:
+            yield log
+
+    def sign(self) -> int:
+        """Signs the tree as it is now, unless that is signed; its size.
+
+        Raises:
+            Refused: the ledger is open for reading only, or the log is empty.
+            StoreFull, StoreFailed, Corrupt: nothing was written.
+        """
+        with self.changing(sign=True) as log:
+            if not log.size:
+                raise Refused("the log is empty: there is nothing to sign")
+        return log.size
+
+    @property
+    def readonly(self) -> bool:
+        return self._journal is None
 
     @property
     def healthy(self) -> bool:
@@ -260,7 +311,10 @@ class Ledger:
         return str(failure) if failure else ""
 
     def close(self) -> None:
-        """Writes what is queued and counted, and closes the environment."""
+        """Writes what is queued and counted, says that this run ends, and closes the environment."""
         if self._writer is not None:
             self._writer.close()
+            if self._run is not None and not self._writer.stopped:
+                with suppress(StoreFailed), self._step(sign=True) as log:
+                    runs.stop(log, self._leaves, self._run)
         self._env.close()

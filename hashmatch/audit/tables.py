@@ -1,10 +1,19 @@
 """Where each fact of the ledger lies: tables of STATE/ledger, their keys and values.
 
-    events         sequence u64                     → Event          verdicts that are logged whole: from 1, no gaps
+    events         sequence u64                     → Event          leaves of the log, byte for byte: from 1, no gaps
+    nodes          level u8, index u64              → 32 bytes       roots of its complete subtrees, from two leaves
+    checkpoints    size u64                         → signed note    what was signed of the tree
+    log            "origin", "key"                  → text           the log's name, the verifier key it is signed by
+                   "last"                           → size u64, µs i64  the last event: its sequence and time
+                   "feed" 0 name                    → position u64   how far a feed of changes is in the log
+                   "run" 0 id                       → RunRecord      processes that write, or crashed and are not noted
+                   "back" 0 sequence                → nothing        where time runs from an earlier moment again
+    subjects       digest, class u8, month u16      → key id         whose key that is
+    subject_keys   key id                           → SubjectKeyRecord  keys of sealed fields; outside the tree
     verdict_ids    verdict id                       → sequence u64
     requests       BLAKE2b-256 of request id        → RequestRecord  what a retry is answered
     request_times  minute u32, key in requests      → nothing        the same by age, so that the old are found
-    counts         minute u32, finding u8, surface  → CountRecord    answers that are not logged whole
+    counts         minute u32, finding u8, surface, 0, reason → CountRecord  submissions, summed by minute
     entry_counts   list, 0, entry id                → EntryCountRecord  how often an entry matched, and lately whom
     guard          "from"                           → sequence u64   the first event whose matches are counted
                    "held"                           → keys of entry_counts, one a line, of what is held
@@ -20,12 +29,17 @@ import struct
 from datetime import UTC, datetime
 from typing import Final
 
-VERDICTS: Final = ("events", "verdict_ids", "requests", "request_times", "counts")
+VERDICTS: Final = ("verdict_ids", "requests", "request_times", "counts")
+LOG: Final = ("events", "nodes", "checkpoints", "log")
+SEALING: Final = ("subjects", "subject_keys")
 ENTRIES: Final = ("entry_counts", "guard")
-NAMES: Final = (*VERDICTS, *ENTRIES)
+NAMES: Final = (*LOG, *VERDICTS, *SEALING, *ENTRIES)
+FORMAT = 2  # 1 kept verdicts without a tree
 FROM, HELD = b"from", b"held"  # keys in `guard`
 MAX_MINUTE = (1 << 32) - 1  # year 10136; clocks beyond either end are held there
-_SEQUENCE, _MINUTE, _COUNT = struct.Struct(">Q"), struct.Struct(">I"), struct.Struct(">IB")
+ORIGIN, KEY, LAST = b"origin", b"key", b"last"  # keys in `log`
+RUN_PREFIX, BACK_PREFIX = b"run\0", b"back\0"
+_SEQUENCE, _MINUTE, _COUNT, _NODE = struct.Struct(">Q"), struct.Struct(">I"), struct.Struct(">IB"), struct.Struct(">BQ")
 
 
 def sequence_key(sequence: int) -> bytes:
@@ -68,9 +82,30 @@ def split_request_time(key: bytes) -> tuple[int, bytes]:
     return int(_MINUTE.unpack_from(key)[0]), key[_MINUTE.size :]
 
 
-def count_key(minute: int, finding: int, surface: str) -> bytes:
-    """Key in `counts`."""
-    return _COUNT.pack(minute, finding) + surface.encode()
+def count_key(minute: int, finding: int, surface: str, reason: str = "") -> bytes:
+    """Key in `counts`. Neither surface nor reason holds a 0."""
+    return _COUNT.pack(minute, finding) + f"{surface}\0{reason}".encode()
+
+
+def node_key(level: int, index: int) -> bytes:
+    """Key in `nodes`."""
+    return _NODE.pack(level, index)
+
+
+def split_node(key: bytes) -> tuple[int, int]:
+    """Level and index in a key of `nodes`."""
+    level, index = _NODE.unpack(key)
+    return level, index
+
+
+def feed_key(name: str) -> bytes:
+    """Key in `log` of how far a feed was followed."""
+    return b"feed\0" + name.encode()
+
+
+def run_key(run: str) -> bytes:
+    """Key in `log` of a process that writes."""
+    return RUN_PREFIX + run.encode()
 
 
 def entry_key(list_name: str, entry_id: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Answers that were counted and are not on disk yet, by minute, finding and surface."""
+"""Submissions that were counted and are not on disk yet, by minute, finding, surface and reason."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ MAX_SURFACES = 256  # counted apart in one process's life, so that a caller's in
 MAX_SURFACE_BYTES = 128  # of UTF-8, as long as a request id
 OTHER_SURFACES = "(other)"  # where surfaces beyond those two bounds are counted
 
-Counts = Counter[tuple[int, int, str]]
-"""By minute, finding (the wire's number), and surface."""
+Counts = Counter[tuple[int, int, str, str]]
+"""By minute, finding (the wire's number; 0: not scanned), surface, and why it is UNKNOWN or was not scanned."""
 
 
 class Tally:
@@ -21,14 +21,14 @@ class Tally:
         self._counts: Counts = Counter()
         self._surfaces: set[str] = set()
 
-    def add(self, minute: int, finding: int, surface: str) -> None:
+    def add(self, minute: int, finding: int, surface: str, reason: str = "") -> None:
         with self._lock:
             if surface not in self._surfaces:
                 if len(self._surfaces) < MAX_SURFACES and len(surface.encode()) <= MAX_SURFACE_BYTES:
                     self._surfaces.add(surface)
                 else:
                     surface = OTHER_SURFACES
-            self._counts[minute, finding, surface] += 1
+            self._counts[minute, finding, surface, reason] += 1
 
     def take(self) -> Counts:
         """What was counted since the last time; it is the caller's now, to write down or to put back."""

@@ -20,13 +20,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from hashmatch.errors import HashmatchError, Overloaded, StoreFailed, StoreFull, Unavailable
-from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.audit_pb2 import Event
 from hashmatch.v1.store_pb2 import RequestRecord
 
 MAX_GROUP = 1024  # facts in one transaction: about 50 ms of work, so that nobody waits long behind others
 MAX_QUEUED = 16_384  # facts waiting: two seconds of the fastest writing measured, above any admission bound
 MAX_QUEUED_BYTES = 64 << 20  # of records waiting, against a few large ones
 LINGER_SECONDS = 0.1  # that facts which are not logged may wait for company: a tenth of the syncs at 100 a second
+POLL_SECONDS = 1.0  # between two looks for what others wrote, while nothing else is to do
 RETRY_SECONDS = 1.0  # between two tries for room on a full disk, while nothing else is written
 
 
@@ -34,11 +35,11 @@ RETRY_SECONDS = 1.0  # between two tries for room on a full disk, while nothing 
 class Waiting:
     """One fact to be written, and the promise that it was: the future's value is its sequence, 0 when not logged."""
 
-    record: VerdictRecord
+    fact: Event  # without sequence and time
     request: bytes  # key in `requests`
     answer: RequestRecord | None  # what is kept under it; None: nothing
     log: bool
-    size: int  # bytes of the record as written
+    size: int  # bytes of the fact
     written: Future[int] = field(default_factory=Future)
 
 
@@ -51,13 +52,17 @@ class GroupWriter:
         tidy: Callable[[], bool],
         tidy_seconds: float,
         committed: Callable[[int, float], None] = lambda _facts, _seconds: None,
+        *,
+        poll: Callable[[], None] = lambda: None,
     ) -> None:
         """`commit` writes a group in one synced transaction and says for each fact its sequence or why it is refused.
 
         `tidy` is called on the same thread every `tidy_seconds`, and as a try for room while the disk is full. It says
         whether there is more to do: then it is called again at once, after the group that waits meanwhile. `committed`
-        is told of every group that was written how many facts it had and how many seconds that took.
+        is told of every group that was written how many facts it had and how many seconds that took. `poll` is called
+        about once a second, and is cheap where there is nothing to do.
         """
+        self._poll = poll
         self._commit, self._tidy, self._tidy_seconds = commit, tidy, tidy_seconds
         self._committed = committed
         self._wake = threading.Condition()  # guards the seven below
@@ -123,11 +128,13 @@ class GroupWriter:
     def _run(self) -> None:
         due = time.monotonic() + self._tidy_seconds
         while True:
-            group, closing = self._next_group(due)
+            group, closing = self._next_group(min(due, time.monotonic() + POLL_SECONDS))
             if group:
                 self._write(group)
-            if not group or time.monotonic() >= due:
+            if time.monotonic() >= due or (not group and (closing or self._failure)):
                 due = self._tidied()
+            elif not group:
+                self._attempt(self._poll)
             if closing and not group:
                 return
 
@@ -138,7 +145,7 @@ class GroupWriter:
         return time.monotonic() + (0.0 if any(more) else self._tidy_seconds)
 
     def _next_group(self, due: float) -> tuple[list[Waiting], bool]:
-        """What waits, at most a group, and whether to close; nothing waits when it is time for `tidy`."""
+        """What waits, at most a group, and whether to close; nothing where it is time for something else."""
         with self._wake:
             until = min(due, time.monotonic() + RETRY_SECONDS) if self._failure else due
             while not self._closing and (left := self._patience(until)) > 0:

@@ -84,7 +84,16 @@ def verdict_to_record(verdict: Verdict, submission: Submission, question_digest:
         asked_lists=submission.lists,
         matches_found=verdict.matches_found,
         set_aside=[set_aside_to_wire(one) for one in verdict.set_aside],
+        no_case=_no_case(verdict),
     )
+
+
+def _no_case(verdict: Verdict) -> audit_pb2.NoCase.ValueType:
+    """Why no case follows, where one might be expected."""
+    if verdict.finding is not Finding.MATCH:
+        return audit_pb2.NO_CASE_UNSPECIFIED
+    in_shadow = all(match.shadow for match in verdict.matches)
+    return audit_pb2.NO_CASE_SHADOW if in_shadow else audit_pb2.NO_CASE_NOT_KEPT
 
 
 def record_to_response(record: audit_pb2.VerdictRecord) -> match_pb2.MatchResponse:

@@ -30,14 +30,14 @@ def problems(state):
 def test_what_is_whole_is_counted(state):
     report = problems(state)
     assert not report.problems
-    assert report.checked == {"credentials": 2, "certificates": 1, "usage": 1}
+    assert report.checked == {"credentials": 2, "certificates": 1, "usage": 1, "changes": 2}
 
 
 def test_without_credentials_there_is_nothing_to_find(tmp_path):
     assert problems(tmp_path) == Report()
 
 
-@pytest.mark.parametrize("table", ["credentials", "certificates", "usage"])
+@pytest.mark.parametrize("table", ["credentials", "certificates", "usage", "changes"])
 def test_a_row_that_was_changed_is_found(state, table):
     with closing(Env(state / "keys" / "access", TABLES)) as env, env.write() as txn, txn.cursor(env.table(table)) as at:
         at.first()

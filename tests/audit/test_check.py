@@ -32,7 +32,7 @@ def state(tmp_path: Path, tasks) -> Path:
 
 @pytest.fixture
 def env(state: Path) -> Iterator[Env]:
-    env = Env(state / "ledger", tables.NAMES)
+    env = Env(state / "ledger", tables.NAMES, format=tables.FORMAT)
     yield env
     env.close()
 
@@ -56,7 +56,8 @@ def test_sound_state_has_no_problems(state: Path) -> None:
     report = check_state(state)
     assert report.problems == []
     assert report.checked == {
-        "keys": 1, "events": RECORDS, "verdict_ids": RECORDS, "requests": RECORDS, "request_times": RECORDS,
+        "keys": 4, "events": RECORDS + 1, "nodes": 4, "checkpoints": 1, "log": 3, "subjects": RECORDS,
+        "subject_keys": RECORDS, "verdict_ids": RECORDS, "requests": RECORDS, "request_times": RECORDS,
         "counts": 2, "entry_counts": 1 + RECORDS, "guard": 1,
     }  # fmt: skip
 
@@ -70,13 +71,16 @@ def test_missing_event(state: Path, env: Env, record) -> None:
     drop(env, "events", tables.sequence_key(3))
     assert found(state, env) == [
         ("ledger", "events", "events 3 to 3 are missing"),
-        ("ledger", "verdict_ids", "the event of a verdict is missing; restore the state directory from a backup"),
+        ("ledger", "verdict_ids", "event 3 of the log is missing; restore the state directory from a backup"),
     ]
 
 
 def test_event_under_another_sequence(state: Path, env: Env, record) -> None:
     put(env, "events", tables.sequence_key(RECORDS + 1), Event(sequence=2, verdict=record(99)).SerializeToString())
-    assert found(state, env) == [("ledger", "events", "event 7 calls itself 2")]
+    assert found(state, env) == [
+        ("ledger", "events", "event 7 calls itself 2"),
+        ("ledger", "checkpoints", "the checkpoint of size 7 was signed of another tree"),
+    ]
 
 
 def test_damaged_event(state: Path, env: Env) -> None:
@@ -173,7 +177,7 @@ def test_lost_beginning_of_the_counts(state: Path, env: Env) -> None:
 
 
 def test_strange_rows_of_the_guard(state: Path, env: Env) -> None:
-    put(env, "guard", tables.FROM, tables.sequence_key(RECORDS + 1))
+    put(env, "guard", tables.FROM, tables.sequence_key(RECORDS + 2))
     put(env, "guard", b"other", b"")
     problems = [what for _, table, what in found(state, env) if table == "guard"]
     assert problems == [

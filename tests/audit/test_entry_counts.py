@@ -104,7 +104,7 @@ def test_an_uploader_who_comes_again_counts_from_then_on(ledger: Ledger) -> None
 
 def test_after_a_release_uploaders_are_counted_anew(ledger: Ledger) -> None:
     log(ledger, *[verdict(n, uploader=f"u{n}", limit=3) for n in range(2)])
-    ledger.release(*ONE, NOON)
+    ledger.release(*ONE, NOON, by="tests")
     log(ledger, *[verdict(10 + n, uploader=f"w{n}", limit=3) for n in range(2)])
     assert ledger.held() == frozenset()
     log(ledger, verdict(20, uploader="w2", limit=3))
@@ -164,10 +164,10 @@ def test_no_uploader_is_told(tmp_path: Path) -> None:
 
 def test_a_released_entry_acts_and_is_exempt(ledger: Ledger, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        ledger.release(*ONE, NOON)
+        ledger.release(*ONE, NOON, by="tests")
     log(ledger, *[verdict(n, uploader=f"u{n}", limit=3) for n in range(3)])
     until = NOON + timedelta(hours=24)
-    released = ledger.release(*ONE, until)
+    released = ledger.release(*ONE, until, by="tests")
     assert (released.matches, released.HasField("held_since"), ledger.held()) == (3, False, frozenset())
     log(ledger, *[verdict(10 + n, uploader=f"w{n}", limit=3, at=until - timedelta(seconds=1)) for n in range(9)])
     assert ledger.held() == frozenset()
@@ -175,7 +175,7 @@ def test_a_released_entry_acts_and_is_exempt(ledger: Ledger, tmp_path: Path) -> 
     assert ledger.held() == {ONE}
     ledger.close()
     with pytest.raises(Exception, match=r"closed|Closed|invalid"):
-        ledger.release(*ONE, until)
+        ledger.release(*ONE, until, by="tests")
     assert check_state(tmp_path).problems == []
 
 
@@ -188,7 +188,7 @@ def test_a_ledger_that_is_opened_again_holds_what_it_held(tmp_path: Path) -> Non
     reader = Ledger(tmp_path, readonly=True)
     assert reader.held() == {ONE, ("ours", "e2")}
     with pytest.raises(Refused):
-        reader.release(*ONE, NOON)
+        reader.release(*ONE, NOON, by="tests")
     reader.close()
 
 
@@ -221,7 +221,7 @@ def test_another_process_is_followed(tmp_path: Path, nursery) -> None:
     while drawn not in ledger.held() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert drawn in ledger.held()
-    ledger.release(*drawn, NOON + timedelta(days=365))
+    ledger.release(*drawn, NOON + timedelta(days=365), by="tests")
     child.read_until(lambda found: found.count(b"\n") > 100)
     assert drawn not in ledger.held()
     child.kill()
@@ -308,7 +308,7 @@ def follow_model(state: Path, steps) -> None:
                 model.verdict(entry_id, uploader, now, limit)
         elif what == "release" and model.matches[rest[0]]:
             until = now + timedelta(minutes=rest[1])
-            ledger.release("ours", rest[0], until)
+            ledger.release("ours", rest[0], until, by="tests")
             model.release(rest[0], until)
         elif what == "restart":
             ledger.close()

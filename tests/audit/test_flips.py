@@ -52,4 +52,4 @@ def test_no_flip_is_silent(written: Path, nursery) -> None:
         sound[at] ^= bit
     print(outcomes)
     assert silent == []
-    assert outcomes["found by reading"] > FLIPS / 4
+    assert outcomes["found by reading"] > FLIPS / 5  # the rest hit what is free, or only proofs read

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,11 @@ def watched(nursery, tmp_path_factory: pytest.TempPathFactory):
     def run(sync: bool):
         directory = tmp_path_factory.mktemp("watched")
         assert nursery.run("watch", str(directory / "state"), str(directory / "trace"), RECORDS, sync) == (0, [])
+        keys[sync] = directory / "state" / "keys"
         return pickle.loads((directory / "trace").read_bytes())  # noqa: S301 - written by the task
 
-    return {sync: run(sync) for sync in (True, False)}
+    keys: dict[bool, Path] = {}
+    return {sync: run(sync) for sync in (True, False)} | {"keys": keys}
 
 
 def cut(before: bytes, witness: bytes, happened: list, chance: random.Random):
@@ -68,11 +71,19 @@ def put(disk: bytearray, offset: int, data: bytes) -> None:
 
 
 def broken(
-    nursery, directory: Path, trace, cuts: int, environment: str = "ledger", verify: str = "verify"
+    nursery,
+    directory: Path,
+    trace,
+    cuts: int,
+    environment: str = "ledger",
+    verify: str = "verify",
+    keys: Path | None = None,
 ) -> list[tuple[int, list[str]]]:
     chance = random.Random(11)
     found = []
     (directory / environment).mkdir(parents=True)
+    if keys is not None:
+        shutil.copytree(keys, directory / "keys")  # they were synced before the ledger was there
     for _ in range(cuts):
         disk, witness, acknowledged = cut(*trace, chance)
         (directory / environment / "data.mdb").write_bytes(disk)
@@ -94,11 +105,12 @@ def test_trace_is_whole(watched) -> None:
 
 
 def test_no_cut_loses_what_was_acknowledged(nursery, watched, tmp_path: Path) -> None:
-    assert broken(nursery, tmp_path, watched[True], CUTS) == []
+    assert broken(nursery, tmp_path, watched[True], CUTS, keys=watched["keys"][True]) == []
 
 
 def test_without_syncs_the_same_cuts_lose(nursery, watched, tmp_path: Path) -> None:
-    assert len(broken(nursery, tmp_path, watched[False], MUTANT_CUTS)) > MUTANT_CUTS / 2
+    found = broken(nursery, tmp_path, watched[False], MUTANT_CUTS, keys=watched["keys"][False])
+    assert len(found) > MUTANT_CUTS / 2
 
 
 @pytest.mark.parametrize("sync", [True, False])
