@@ -12,6 +12,8 @@ from enum import StrEnum
 
 from hashmatch.errors import Malformed
 
+ANONYMOUS = "anonymous"  # who shows nothing where that is allowed; the name of no key
+
 
 class Role(StrEnum):
     """What a caller may be allowed; the docs print these lines."""
@@ -51,6 +53,7 @@ class Open(StrEnum):
 Permission = Role | Open
 
 _MATCH, _LISTS = "/hashmatch.v1.MatchService/", "/hashmatch.v1.ListService/"
+_AUDIT = "/hashmatch.v1.AuditService/"
 
 RPCS: Mapping[str, Permission] = {
     f"{_MATCH}Match": Role.UPLOADER,
@@ -83,6 +86,12 @@ RPCS: Mapping[str, Permission] = {
     f"{_LISTS}ListProposals": Role.ANALYST,
     f"{_LISTS}ApproveProposal": Role.APPROVER,
     f"{_LISTS}WithdrawProposal": Role.ANALYST,
+    f"{_AUDIT}ListEvents": Role.AUDITOR,
+    f"{_AUDIT}GetCheckpoint": Role.AUDITOR,
+    f"{_AUDIT}ProveInclusion": Role.AUDITOR,
+    f"{_AUDIT}ProveConsistency": Role.AUDITOR,
+    f"{_AUDIT}ExportLog": Role.AUDITOR,
+    f"{_AUDIT}ReplayVerdict": Role.AUDITOR,
     # A load balancer asks these, and learns nothing but whether to send traffic.
     "/grpc.health.v1.Health/Check": Open.ANYONE,
     "/grpc.health.v1.Health/List": Open.ANYONE,
@@ -122,6 +131,15 @@ VERBS: Mapping[str, Permission] = {
     "log show": Role.AUDITOR,
     "log counts": Role.AUDITOR,
     "log export": Role.AUDITOR,
+    "log query": Role.AUDITOR,
+    "log summary": Role.AUDITOR,
+    "log checkpoint": Role.AUDITOR,
+    "log prove": Role.AUDITOR,
+    "log replay": Role.AUDITOR,
+    # Offline, with nothing but files: whoever has them may.
+    "log verify": Open.ANYONE,
+    "log rotate-key": Role.ADMIN,
+    "log erase": Role.ADMIN,
     "keys create": Role.ADMIN,
     "keys list": Role.ADMIN,
     "keys revoke": Role.ADMIN,

@@ -18,13 +18,12 @@ from hashmatch import clock
 from hashmatch.access.credentials import Credential, Credentials
 from hashmatch.access.probing import Pattern
 from hashmatch.errors import HashmatchError, OverBudget, Unauthenticated
-from hashmatch.roles import Role
+from hashmatch.roles import ANONYMOUS, Role
 
 FLUSH_SECONDS = 5.0  # between two writes of the day's counts
 BURST_SECONDS = 2.0  # of a limit per second that may be used at once, after a pause
 SET_BACK = timedelta(days=1)  # by which a clock may be set back without another day's budget being counted
 LAST_SHARE = 0.8  # of a day's budget at which its owner is warned of
-ANONYMOUS = "anonymous"
 
 trace = logging.getLogger(__name__)
 

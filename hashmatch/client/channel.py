@@ -7,6 +7,9 @@ from abc import ABC, abstractmethod
 
 import grpc
 
+from hashmatch.address import Address
+from hashmatch.errors import BadConfig
+
 Metadata = tuple[tuple[str, str], ...]
 
 TIMEOUT = 10.0  # seconds for a whole call, retries included; the server answers within 5
@@ -54,10 +57,14 @@ class Connected(ABC):
             key: the bearer key, where the server wants one.
             ca: PEM of the authority of the server's certificate; without it the channel is in clear.
             certificate, certificate_key: PEM of our own, where the server wants one.
+        Raises:
+            BadConfig: the key would be sent in clear beyond loopback.
         """
         self._timeout = timeout
         self._metadata: Metadata = (("authorization", f"Bearer {key}"),) if key else ()
         tls = None
+        if key and not (ca or certificate or _stays_here(address)):
+            raise BadConfig(f"the key would go to {address} in clear: give `ca`, the PEM of the server's authority")
         if ca or certificate:
             tls = grpc.ssl_channel_credentials(ca or None, certificate_key or None, certificate or None)
         self._open(address, tls)
@@ -65,3 +72,13 @@ class Connected(ABC):
     @abstractmethod
     def _open(self, address: str, tls: grpc.ChannelCredentials | None) -> None:
         """Makes the channel and its stubs; in clear without `tls`."""
+
+
+def _stays_here(address: str) -> bool:
+    """Whether what is sent to an address does not leave this machine."""
+    if address.startswith("unix:"):
+        return True
+    try:
+        return Address.parse(address).on_loopback
+    except ValueError:  # a name that gRPC resolves
+        return False

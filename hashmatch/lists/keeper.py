@@ -17,6 +17,7 @@ from hashmatch.lists import canary, drafts, messages, report, staging, terms, ve
 from hashmatch.lists.editor import ListEditor
 from hashmatch.lists.entry_ids import EntryIds
 from hashmatch.lists.ingest import Progress, ingest
+from hashmatch.roles import ANONYMOUS
 from hashmatch.store.lists import ListStep, ListStore
 from hashmatch.v1 import lists_pb2
 from hashmatch.v1.store_pb2 import ListRecord, VersionRecord
@@ -173,6 +174,8 @@ class ListKeeper(ListEditor):
             if not wanted.HasField("first_activated_at"):
                 if wanted.report.refusal and not allow_rejects:
                     raise Refused(f"version {wanted.version} of '{name}': {wanted.report.refusal}")
+                if record.policy.two_person and by == ANONYMOUS:
+                    raise Refused(f"'{name}' wants a second person, who must be known: show a key")
                 if record.policy.two_person and wanted.created_by == by:
                     raise Refused(
                         f"version {wanted.version} of '{name}' was made by {by}: this list wants another person to "

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from hashmatch import clock, convert
 from hashmatch.errors import NotFound, Refused
 from hashmatch.lists import terms
 from hashmatch.lists.keeper import ListKeeper
+from hashmatch.roles import ANONYMOUS
 from hashmatch.store.lists import ListStore
 from hashmatch.v1 import lists_pb2
 
@@ -29,6 +31,12 @@ _FIELD = {
 }
 
 
+class Release(Protocol):
+    """Lets an entry act again that is held."""
+
+    def __call__(self, name: str, entry_id: str, *, by: str, approver: str, reason: str) -> object: ...
+
+
 class Proposals:
     """What waits for a second person. For any thread."""
 
@@ -37,10 +45,10 @@ class Proposals:
         store: ListStore,
         keeper: ListKeeper,
         *,
-        release: Callable[[str, str], object],
+        release: Release,
         now: Callable[[], datetime] = clock.now,
     ) -> None:
-        """`release` lets the entry of a list act again, given both names; called once a second person approved."""
+        """`release` lets the entry of a list act again; called once a second person approved."""
         self._store, self._keeper, self._release, self._now = store, keeper, release, now
 
     def propose(self, change: Change, *, by: str) -> lists_pb2.Proposal | None:
@@ -95,6 +103,8 @@ class Proposals:
             Refused: it is the approver's own, or what it was to replace has changed.
         """
         proposal = self._find(proposal_id)
+        if by == ANONYMOUS:
+            raise Refused("whoever approves this must be known: show a key")
         if proposal.by == by:
             raise Refused(f"{by} proposed this: another person must approve it")
         name, kind = proposal.list, proposal.WhichOneof("change")
@@ -110,7 +120,8 @@ class Proposals:
                 expires_at=convert.moment(asked.expires_at) if asked.HasField("expires_at") else None,
             )  # fmt: skip
         else:
-            self._release(name, proposal.release.entry_id)
+            asked_release = proposal.release
+            self._release(name, asked_release.entry_id, by=proposal.by, approver=by, reason=asked_release.reason)
         # Doing it twice is harmless and each is refused or the same; losing it is not. So it is dropped afterwards.
         self._drop(proposal_id)
         return proposal

@@ -61,6 +61,8 @@ class Admission:
 
         def grow(by: int) -> None:
             nonlocal held
+            if not by:  # who holds no bytes takes no part in their shares
+                return
             # One alone is always admitted: what it may hold is bounded by the largest media accepted.
             if self._total_bytes > held:
                 if self._total_bytes + by > self.most_bytes:

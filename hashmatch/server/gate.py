@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import grpc
 
 from hashmatch.access.callers import CALLER, Caller, Callers
-from hashmatch.errors import Forbidden, HashmatchError, Malformed, OverBudget, Unauthenticated
+from hashmatch.errors import Forbidden, HashmatchError, Malformed, OverBudget, Overloaded, Unauthenticated
 from hashmatch.roles import RPCS, Open, permits
 from hashmatch.server import logs
 from hashmatch.server.errors import abort
@@ -29,6 +30,12 @@ STREAMS = frozenset({"/hashmatch.v1.MatchService/MatchStream"})  # whose items a
 
 # Whose one message may be long, and is read late.
 HEAVY = frozenset({"/hashmatch.v1.MatchService/Match", "/hashmatch.v1.MatchService/Hash"})
+MAX_LONG_CALLS = 64  # streams, uploads and watches of one caller that are open at once, whoever they are
+LONG_RETRY_SECONDS = 1.0
+
+# What is one submission each; of those a caller may not make, nothing was to be scanned.
+SUBMISSIONS = frozenset({"/hashmatch.v1.MatchService/Match", "/hashmatch.v1.MatchService/MatchUpload"})
+UNCOUNTED = frozenset({"OK", "UNAUTHENTICATED", "PERMISSION_DENIED"})
 MEDIA_BYTES = "hashmatch-media-bytes"  # metadata in which a caller may say how much media a call carries
 
 Reader = Callable[[int | None, AsyncIterator[Any]], Awaitable[Any]]
@@ -42,11 +49,20 @@ _calls = itertools.count(1)
 class Gate(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server."""
 
-    def __init__(self, callers: Callers, metrics: Metrics, tracing: Tracing, read: Reader | None = None) -> None:
-        """`read` reads the one message of a call that carries media, or refuses to."""
-        self._read = read
+    def __init__(
+        self,
+        callers: Callers,
+        metrics: Metrics,
+        tracing: Tracing,
+        read: Reader | None = None,
+        missed: Callable[[str], None] = lambda _status: None,
+    ) -> None:
+        """`read` reads the one message of a call that carries media, or refuses to; `missed` is told the status of a
+        submission that was not scanned."""
+        self._read, self._missed = read, missed
         self._callers, self._metrics, self._tracing = callers, metrics, tracing
         self._wrapped: dict[str, Any] = {}  # by method; handlers do not change while a server runs
+        self._open: Counter[str] = Counter()  # calls of several messages, by caller
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], call: grpc.HandlerCallDetails
@@ -73,11 +89,43 @@ class Gate(grpc.aio.ServerInterceptor):
             (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream, self._streaming),
             (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream, self._streaming),
         }[streams_in, streams_out]
+        if streams_in or streams_out:
+            behaviour = self._few(behaviour, streams_out)
         return make(
             guard(method, behaviour),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+
+    def _few(self, behaviour: Any, streams_out: bool) -> Any:
+        """A call of several messages, of which nobody holds more than a few: gRPC's own bound is on all together."""
+
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            with self._holding(context):
+                async for part in behaviour(request, context):
+                    yield part
+
+        async def answer(request: Any, context: Context) -> Any:
+            with self._holding(context):
+                return await behaviour(request, context)
+
+        return stream if streams_out else answer
+
+    @contextmanager
+    def _holding(self, context: Context) -> Iterator[None]:
+        who = CALLER.get().share or _host(context)
+        if self._open[who] >= MAX_LONG_CALLS:
+            self._metrics.refused("streams")
+            raise Overloaded(
+                f"{self._open[who]} streams of this caller are open already", retry_after=LONG_RETRY_SECONDS
+            )
+        self._open[who] += 1
+        try:
+            yield
+        finally:
+            self._open[who] -= 1
+            if not self._open[who]:
+                del self._open[who]
 
     def _answering(self, method: str, behaviour: Any) -> Any:
         async def answer(request: Any, context: Context) -> Any:
@@ -121,7 +169,10 @@ class Gate(grpc.aio.ServerInterceptor):
             try:
                 yield told
             finally:
-                self._metrics.answered(method, told.get("code", "OK"), time.perf_counter() - began)
+                code = told.get("code", "OK")
+                self._metrics.answered(method, code, time.perf_counter() - began)
+                if method in SUBMISSIONS and code not in UNCOUNTED:
+                    self._missed(code)
 
     def enter(self, method: str, authorization: str, names: list[str], peer: str) -> Caller:
         """Who calls, if they may: from here on they are `CALLER`.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -262,6 +263,8 @@ async def serving(
     secure: dict[str, Any] = {}
     if settings.tls_certificate:
         secure = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key}
+    if settings.tls_client_ca:  # as over gRPC: every caller must then have one
+        secure |= {"ssl_ca_certs": settings.tls_client_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False,
         timeout_keep_alive=30, timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),

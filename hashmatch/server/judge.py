@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -13,13 +15,14 @@ from hashmatch.app import Service
 from hashmatch.config import Settings
 from hashmatch.errors import HashmatchError, Malformed, OverBudget, Overloaded, Unauthenticated
 from hashmatch.roles import Role
-from hashmatch.server.admission import RETRY_SECONDS, Admission, Kind
+from hashmatch.server.admission import ALONE, RETRY_SECONDS, Admission, Kind
 from hashmatch.server.metrics import Metrics
 from hashmatch.types import Hashed
 from hashmatch.v1 import common_pb2, match_pb2
 from hashmatch.v1.audit_pb2 import VerdictRecord
 
 MAX_READING = 64  # messages of unsaid length on their way in at once; a small one is there before the next turn
+MESSAGE_SECONDS = 60.0  # for the one message of a call to come whole: the largest, at 1 MB a second
 MAX_HABITS = 10_000  # callers whose last kind of question is kept
 
 trace = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ class Judge:
 
     def __init__(self, service: Service, admission: Admission, callers: Callers, metrics: Metrics) -> None:
         self._service, self._admission, self._callers, self._metrics = service, admission, callers, metrics
-        self._reading = 0
+        self._reading: Counter[str] = Counter()  # messages of unsaid length that are on their way in, by share
         self._habits: dict[str, Kind] = {}  # by share: what the last question was about, of those who do not say
         self.settings: Settings = service.settings  # those that can change meanwhile: see `reload`
 
@@ -41,10 +44,19 @@ class Judge:
             Overloaded: there is no room.
             HashmatchError: as `Pipeline.judge`; Malformed names the field.
         """
+        with self.place(request):
+            return await self.admitted(request, timeout)
+
+    def place(self, request: match_pb2.MatchRequest) -> AbstractContextManager[object]:
+        """A place for a request that is here.
+
+        Raises:
+            Malformed: its media is too long; names the field.
+            Overloaded: there is no room; when the place is entered.
+        """
         self.bound(len(request.media), "media")
         kind = Kind.LOOKUP if request.WhichOneof("input") == "fingerprints" else Kind.MEDIA
-        with self._admission.admit(len(request.media), kind=kind, share=CALLER.get().share):
-            return await self.admitted(request, timeout)
+        return self._admission.admit(len(request.media), kind=kind, share=CALLER.get().share)
 
     async def admitted(
         self,
@@ -83,23 +95,37 @@ class Judge:
         if carries_media and line.full(share):
             self._metrics.refused("queue")
             raise line.refusal()
-        if media_bytes is None and self._reading >= MAX_READING:
+        reading = self._reading.total()
+        if media_bytes is None and (reading >= MAX_READING or self._reading[share] >= MAX_READING * ALONE):
             self._metrics.refused("requests")
-            raise Overloaded(f"{self._reading} messages are being received already", retry_after=RETRY_SECONDS)
+            raise Overloaded(f"{reading} messages are being received already", retry_after=RETRY_SECONDS)
 
     async def read(self, media_bytes: int | None, requests: AsyncIterator[Any]) -> Any:
-        """The one message of a call, None where there is none; or as `refuse_early`."""
+        """The one message of a call, None where there is none; or as `refuse_early`.
+
+        Raises:
+            Malformed: it takes too long to come, or carries more media than its caller said.
+        """
         self.refuse_early(media_bytes)
+        share = CALLER.get().share
         if media_bytes is not None:
-            return await anext(requests, None)
-        self._reading += 1
+            self.bound(media_bytes, "media")
+            kind = Kind.MEDIA if media_bytes else Kind.LOOKUP
+            with self._admission.admit(media_bytes, kind=kind, share=share):
+                request = await _one(requests)
+            if len(getattr(request, "media", b"")) > media_bytes:
+                raise Malformed(f"more media than the {media_bytes} bytes that were announced", field="media")
+            return request
+        self._reading[share] += 1
         try:
-            request = await anext(requests, None)
+            request = await _one(requests)
         finally:
-            self._reading -= 1
+            self._reading[share] -= 1
+            if not self._reading[share]:
+                del self._reading[share]
         if len(self._habits) >= MAX_HABITS:
             self._habits.clear()
-        self._habits[CALLER.get().share] = Kind.MEDIA if getattr(request, "media", b"") else Kind.LOOKUP
+        self._habits[share] = Kind.MEDIA if getattr(request, "media", b"") else Kind.LOOKUP
         return request
 
     def admit(self, size: int = 0) -> AbstractContextManager[Callable[[int], None]]:
@@ -127,14 +153,27 @@ class Judge:
         self._callers.still(caller)
         self._callers.spend(caller)
 
+    def missed(self, status: str) -> None:
+        """Counts a submission that was not scanned, for the log: uploads seen are those scanned and these."""
+        self._service.ledger.count("", common_pb2.FINDING_UNSPECIFIED, clock.now(), status)
+
     def failed(self, error: Exception) -> None:
         """Counts an item of a stream that was answered with an error."""
+        self.missed(error.status if isinstance(error, HashmatchError) else "INTERNAL")
         if isinstance(error, OverBudget):
             self._metrics.refused("budget")
         elif isinstance(error, Unauthenticated):
             self._metrics.denied(error.why or "unknown")
         if isinstance(error, HashmatchError):
             trace.debug("an item of a stream was answered %s", error.status)
+
+
+async def _one(requests: AsyncIterator[Any]) -> Any:
+    try:
+        async with asyncio.timeout(MESSAGE_SECONDS):
+            return await anext(requests, None)
+    except TimeoutError as e:
+        raise Malformed(f"the message did not come within {MESSAGE_SECONDS:.0f} s", field="request") from e
 
 
 def answer(record: VerdictRecord, *, detail: bool) -> match_pb2.MatchResponse:

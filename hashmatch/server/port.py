@@ -25,6 +25,7 @@ MAX_STREAMS = 128
 KEEPALIVE_MS = 60 * 1000  # a peer that does not answer a ping for so long is gone, and its calls are cancelled
 IDLE_MS = 30 * 60 * 1000  # a connection without calls is closed
 AGE_MS = 60 * 60 * 1000  # a connection is closed gently, so that clients spread over servers that were added
+AGE_GRACE_MS = 10 * 60_000  # that calls which are open then may still take; a stream goes on in another connection
 SPARE_DESCRIPTORS = 512  # for files, workers and pipes, beside those of connections
 
 trace = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def listening(
             ("grpc.so_reuseport", int(shared)),
             ("grpc.max_connection_idle_ms", IDLE_MS),
             ("grpc.max_connection_age_ms", AGE_MS),
+            ("grpc.max_connection_age_grace_ms", AGE_GRACE_MS),
             ("grpc.keepalive_time_ms", KEEPALIVE_MS),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
             ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),

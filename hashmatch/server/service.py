@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
 
 from hashmatch import convert
 from hashmatch.access.callers import CALLER
 from hashmatch.app import Service
-from hashmatch.errors import Malformed, OverBudget, Overloaded
+from hashmatch.errors import HashmatchError, Malformed, OverBudget, Overloaded
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.hashing.variants import QUERY_VARIANTS
 from hashmatch.media import limits
@@ -26,6 +28,7 @@ STREAM_WINDOW = 16  # items of one stream judged at once; more wait unread, so t
 STREAM_WAIT = 10.0  # seconds that an item of a stream without a deadline waits for room, before it is refused
 CHUNK_SECONDS = 30.0  # between two chunks of an upload; a sender who is silent for longer is gone
 
+T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -42,9 +45,10 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         answers: asyncio.Queue[match_pb2.MatchStreamResponse | None] = asyncio.Queue(STREAM_WINDOW)
         places = asyncio.Semaphore(STREAM_WINDOW)
 
-        async def answer(request: match_pb2.MatchRequest) -> None:
+        async def answer(request: match_pb2.MatchRequest, place: Callable[[], ExitStack]) -> None:
             try:
-                response = await self._when_there_is_room(request, context)
+                with place():
+                    response = await self._patiently(partial(self._admitted, request, context), context)
                 reply = match_pb2.MatchStreamResponse(request_id=response.request_id, response=response)
             except Exception as e:
                 # One bad item never ends the stream: its error is its answer.
@@ -58,10 +62,15 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
                 async with asyncio.TaskGroup() as judging:
                     async for request in requests:
                         await places.acquire()
-                        judging.create_task(answer(request))
+                        # Before the next one is read: so all but one item of a stream are admitted, bytes and all.
+                        judging.create_task(answer(request, await self._place(request, context)))
                         del request  # up to a window of them is enough
-            finally:
-                await answers.put(None)  # also where a message did not parse, which ends the stream
+            except asyncio.CancelledError:
+                raise  # nobody reads answers any more, and there may be no room for one
+            except BaseException:
+                await answers.put(None)  # a message did not parse, which ends the stream
+                raise
+            await answers.put(None)
 
         reading = asyncio.create_task(read())
         try:
@@ -71,21 +80,48 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         finally:
             reading.cancel()
 
-    async def _when_there_is_room(self, request: match_pb2.MatchRequest, context: Context) -> match_pb2.MatchResponse:
-        """The verdict on an item of a stream, which waits for room instead of being refused: so its sender is slowed.
+    async def _place(self, request: match_pb2.MatchRequest, context: Context) -> Callable[[], ExitStack]:
+        """A place that is held for an item of a stream; or what raises why it has none.
 
-        Raises:
+        Raises, when it is called:
             Unauthenticated: the caller's key was revoked meanwhile; so is every item that follows.
             OverBudget: the caller's own limit holds for items as for calls.
+            Malformed, Overloaded: it is too long, or there was no room for too long.
+        """
+        held = ExitStack()
+
+        async def enter() -> None:
+            held.enter_context(self._judge.place(request))
+
+        try:
+            self._judge.spend()
+            await self._patiently(enter, context)
+        except HashmatchError as e:
+            failure = e
+
+            def refuse() -> ExitStack:
+                raise failure
+
+            return refuse
+        return lambda: held
+
+    async def _admitted(self, request: match_pb2.MatchRequest, context: Context) -> match_pb2.MatchResponse:
+        return await self._judge.admitted(request, context.time_remaining())
+
+    @staticmethod
+    async def _patiently(attempt: Callable[[], Awaitable[T]], context: Context) -> T:
+        """What comes of it once there is room: an item of a stream waits instead of being refused, so its sender is
+        slowed.
+
+        Raises:
             Overloaded: there was none for too long.
         """
-        self._judge.spend()
         loop = asyncio.get_running_loop()
         until = loop.time() + STREAM_WAIT
         while True:
             left = context.time_remaining()
             try:
-                return await self._judge.one(request, left)
+                return await attempt()
             except OverBudget:
                 raise
             except Overloaded as e:

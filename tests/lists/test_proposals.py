@@ -19,7 +19,7 @@ def released():
 
 @pytest.fixture
 def proposals(store, keeper, released):
-    return Proposals(store, keeper, release=lambda name, entry: released.append((name, entry)))
+    return Proposals(store, keeper, release=lambda name, entry, **_: released.append((name, entry)))
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_what_could_not_be_done_is_not_proposed(proposals, strict):
 
 def test_a_proposal_expires(store, keeper, strict, released):
     now = [clock.now()]
-    proposals = Proposals(store, keeper, release=lambda *_: None, now=lambda: now[0])
+    proposals = Proposals(store, keeper, release=lambda *_, **__: None, now=lambda: now[0])
     proposal = proposals.propose(wider(), by="ann")
     now[0] += LASTS
     assert proposals.waiting() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -42,7 +43,7 @@ def talk(keeper: ListKeeper, store: ListStore, recipes: Mapping[str, Recipe]) ->
             server = grpc.aio.server(interceptors=[gate])
             live = app.live_index(store, Settings(state=store.state), recipes, keeper.entry_ids)
             trials = Trials(keeper, store, live, None, ledger, {})
-            proposals = Proposals(store, keeper, release=lambda name, entry: app.release(ledger, name, entry))
+            proposals = Proposals(store, keeper, release=partial(app.release, ledger))
             servicer = ListServicer(keeper, trials, proposals, state=store.state)
             return await served(server, servicer, conversation)
 
