@@ -15,7 +15,10 @@ Follow a submission through the folders, in this order:
     index/      fingerprints → candidates: a base (snapshot.py, searched exactly) and a delta for every hash type of a
                 list, in generations that follow the store (live.py, bases.py); the recipes say how
     verdict.py  candidates → verdict; pure
-    audit/      verdict → ledger, written and synced before a MATCH is answered
+    audit/      verdict → event → leaf of a Merkle tree, sealed and synced before a MATCH is answered: leaves.py (the
+                log), journal.py (one transaction of it), sealing.py, signing.py, export.py; verify.py stands alone
+    replay.py   verdicts computed again from the log; question.py is what both agree on about a submission's input
+    publisher.py, delivery/  what leaves this machine: checkpoints
     lists/      how hash lists come in and change: formats/, guards, sorting, staged versions, activation, rollback,
                 single edits, suppressions, proposals that wait for a second person; how they are read: pages,
                 neighbours, histories

@@ -111,6 +111,14 @@ def hashmatch(state: Path, *command: str, given: str | None = None) -> str:
     return done.stdout
 
 
+def audit(state: Path) -> None:
+    """Exports the log and verifies it, as somebody would who trusts nobody here."""
+    key, folder = state / "log.vkey", state / "audit"
+    key.write_text(hashmatch(state, "log", "checkpoint", "--verifier-key"))
+    hashmatch(state, "log", "export", str(folder))
+    print(hashmatch(state, "log", "verify", str(folder), "--key", str(key)), end="")
+
+
 def load_list(state: Path) -> None:
     """Lists the fingerprints of two drawn pictures, as an analyst would."""
     pictures = []
@@ -157,6 +165,7 @@ def main() -> None:
         format.table(rows, ("uploaded", "finding", "disposition", "why"))
         print()
         print(hashmatch(state, "log", "tail", "-n", "3"), end="")
+        audit(state)
         if not once:
             print(f"\nThe server stays up on {address}, its state in {state}. Try:")
             print(f"  .venv/bin/hashmatch match YOUR-PICTURE --server {address}")

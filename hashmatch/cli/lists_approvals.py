@@ -36,9 +36,9 @@ def _opened(args: argparse.Namespace) -> Iterator[Proposals]:
     with closing(ListStore(args.state)) as store:
         keeper = ListKeeper(store, load_recipes(args.settings.recipes))
 
-        def release(name: str, entry_id: str) -> None:
+        def release(name: str, entry_id: str, *, by: str, approver: str, reason: str) -> None:
             with closing(Ledger(args.state)) as ledger:
-                app.release(ledger, name, entry_id)
+                app.release(ledger, name, entry_id, by=by, approver=approver, reason=reason)
 
         yield Proposals(store, keeper, release=release)
 

@@ -221,7 +221,7 @@ def release(args: argparse.Namespace) -> int:
     if lists_approvals.proposed(args, change):
         return 0
     with closing(Ledger(args.state)) as ledger:
-        app.release(ledger, args.list, args.entry)
+        app.release(ledger, args.list, args.entry, by=shared.by(), reason=args.reason)
         counted = ledger.entry_count(args.list, args.entry)
     if args.json:
         format.emit(as_dict(convert.match_count_to_wire(counted)) if counted else {})

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -237,7 +238,10 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             raise Malformed("must be given, for the record", field="reason")
         if proposal := await self._short.run(self._proposals.propose, request, by=_caller()):
             return lists_pb2.ReleaseEntryResponse(proposal=proposal)
-        await self._short.run(app.release, self._ledger, request.name, request.entry_id)
+        doing = partial(
+            app.release, self._ledger, request.name, request.entry_id, by=_caller(), reason=request.reason.strip()
+        )
+        await self._short.run(doing)
         trace.warning("entry %s of '%s' was released by %s", request.entry_id, request.name, _caller())
         counted = self._ledger.entry_count(request.name, request.entry_id)
         return lists_pb2.ReleaseEntryResponse(matches=convert.match_count_to_wire(counted) if counted else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from google.protobuf.json_format import Parse
+from logs import match, write
 
 from hashmatch import clock
 from hashmatch.audit.ledger import Ledger
@@ -128,10 +131,11 @@ def test_tail_follows(state: Path) -> None:
         ledger = Ledger(state)
         ledger.append(record(EVENTS + 1), log=True, remember=False).result(10)
         began = time.monotonic()
-        assert following.stdout.readline().split()[0] == str(EVENTS + 1)
+        line = following.stdout.readline()
+        following.terminate()
+        assert line.split()[0] == str(EVENTS + 2)  # that the log is read was the one between
         assert time.monotonic() - began < 5
         ledger.close()
-        following.terminate()
 
 
 def test_show_explains(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,31 +179,118 @@ def test_show_of_nothing(state: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "no verdict of that id" in err
 
 
-def test_export_is_the_ledger(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "events.jsonl"
-    assert run(capsys, "log", "export", file, "--state", state)[:2] == (0, f"{EVENTS} events in {file}\n")
-    events = [Parse(line, Event()) for line in file.read_text().splitlines()]
-    ledger = Ledger(state, readonly=True)
-    assert events == ledger.events()
-    ledger.close()
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["events.jsonl", "state"]
+def test_export_verify_and_prove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "state"
+    write(state, map(match, range(1, EVENTS + 1)))
+    folder, key = tmp_path / "export", tmp_path / "log.vkey"
+    code, out, _ = run(capsys, "log", "export", folder, "--json", "--state", state)
+    assert (code, json.loads(out)) == (0, {"folder": str(folder), "events": EVENTS + 4})
+    # Begun, counted, ended; and that it was read.
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()} == {0o600}
+    code, out, _ = run(capsys, "log", "checkpoint", "--verifier-key", "--state", state)
+    key.write_text(out)
+    code, out, _ = run(capsys, "log", "verify", folder, "--key", key)
+    assert (code, out.splitlines()[-1].split(":")[0]) == (0, "sound")
+    _, note, _ = run(capsys, "log", "checkpoint", "--state", state)
+    (tmp_path / "kept.note").write_text(note)
+    assert run(capsys, "log", "verify", folder, "--key", key, "--since", tmp_path / "kept.note")[0] == 3
+    proof = tmp_path / "verdict.tlog-proof"
+    proof.write_text(run(capsys, "log", "prove", "v_00000007", "--state", state)[1])
+    code, out, _ = run(capsys, "log", "verify", proof, "--key", key, "--json")
+    assert (code, json.loads(out)["first"]) == (0, 8)
+    for bad in (proof.read_text().replace("index 7", "index 5"), "rubbish\n", proof.read_text()[:-9] + "AAAAAAA=\n"):
+        proof.write_text(bad)
+        assert run(capsys, "log", "verify", proof, "--key", key)[0] in (1, 4, 5)
 
 
 def test_export_since(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "events.jsonl"
-    file.write_text("old")
-    code, out, _ = run(capsys, "log", "export", file, "--since", 11, "--json", "--state", state)
-    assert (code, json.loads(out)) == (0, {"file": str(file), "events": 2})
-    assert [json.loads(line)["sequence"] for line in file.read_text().splitlines()] == ["11", "12"]
+    code, out, _ = run(capsys, "log", "export", tmp_path / "part", "--since", 11, "--json", "--state", state)
+    assert (code, json.loads(out)["events"]) == (0, 3)
+    code, _, err = run(capsys, "log", "export", tmp_path / "none", "--since", 99, "--state", state)
+    assert (code, "first: want 1.." in err) == (65, True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["part", "state"]
 
 
-def test_export_that_fails_leaves_the_old_file(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "events.jsonl").mkdir()
-    code, _, _ = run(capsys, "log", "export", tmp_path / "events.jsonl", "--state", state)
-    assert code == 74
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["events.jsonl", "state"]
-    assert run(capsys, "log", "export", tmp_path / "nowhere" / "x", "--state", state)[0] == 74
+def test_export_never_overwrites(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").touch()
+    assert run(capsys, "log", "export", tmp_path / "there", "--state", state)[0] == 65
+    assert run(capsys, "log", "export", tmp_path / "there" / "file" / "x", "--state", state)[0] == 74
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["state", "there"]
+
+
+def test_reading_is_an_act(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "log", "show", "v_7", "--purpose", "appeal 12", "--state", state)
+    run(capsys, "log", "query", "--uploader", "someone", "--state", state)
+    _, out, _ = run(capsys, "log", "query", "--type", "log_read", "--json", "--state", state)
+    reads = [Parse(line, Event()).log_read for line in out.splitlines()]
+    assert [(r.how, r.filter, r.opened, r.purpose) for r in reads] == [
+        ("log show", "verdict v_7", True, "appeal 12"),
+        ("log query", "uploader_id given", True, ""),
+        ("log query", "types log_read", False, ""),
+    ]
+
+
+def test_query_and_its_files(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "log", "query", "--list", "drawn", "--distance", "12", "--json", "--state", state)
+    assert len(out.splitlines()) == EVENTS
+    assert run(capsys, "log", "query", "--distance", "13-", "--state", state)[1] == ""
+    assert run(capsys, "log", "query", "--distance", "near", "--state", state)[0] == 65
+    assert run(capsys, "log", "query", "--type", "nothing", "--state", state)[0] == 65
+    assert run(capsys, "log", "query", "--finding", "match", "--csv", tmp_path / "all.csv", "--state", state)[0] == 0
+    with open(tmp_path / "all.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["verdict_id"] for row in rows] == [f"v_{n}" for n in range(1, EVENTS + 1)]
+    assert run(capsys, "log", "query", "--finding", "match", "--parquet", tmp_path / "p", "--state", state)[0] == 0
+    table = pyarrow.parquet.read_table(tmp_path / "p")
+    assert table.column("distance").to_pylist() == [12] * EVENTS
+    assert str(table.schema.field("at").type) == "timestamp[us, tz=UTC]"
+
+
+def test_summary(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "log", "summary", "--json", "--state", state)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert {row["list"]: row["matches"] for row in rows} == {"drawn": EVENTS, "trial": EVENTS}
+    _, out, _ = run(capsys, "log", "summary", "--transparency", "--json", "--state", state)
+    assert json.loads(out)["matches_by_list"] == {"drawn": EVENTS, "trial": EVENTS}
+    assert "error_rate" in run(capsys, "log", "summary", "--transparency", "--state", state)[1]
+
+
+def test_erase(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "state"
+    write(state, [match(1, "someone"), match(2, "another")])
+    assert "content content-1" in run(capsys, "log", "show", "v_00000001", "--state", state)[1]
+    words = ("--uploader", "someone", "--ground", "GDPR Art. 17", "--json", "--state", state)
+    code, out, _ = run(capsys, "log", "erase", *words)
+    assert (code, json.loads(out)) == (0, {"keys": 1})
+    assert json.loads(run(capsys, "log", "erase", *words)[1]) == {"keys": 0}
+    after = run(capsys, "log", "show", "v_00000001", "--state", state)[1]
+    assert "content-1" not in after
+    assert "finding      MATCH" in after
+    assert "content content-2" in run(capsys, "log", "show", "v_00000002", "--state", state)[1]
+    assert run(capsys, "check", "--state", state)[0] == 0
+    key = tmp_path / "log.vkey"
+    key.write_text(run(capsys, "log", "checkpoint", "--verifier-key", "--state", state)[1])
+    run(capsys, "log", "export", tmp_path / "export", "--state", state)
+    assert run(capsys, "log", "verify", tmp_path / "export", "--key", key)[0] == 0
+    code, out, _ = run(capsys, "log", "replay", "v_00000001", "--state", state)
+    assert (code, "erased" in out) == (1, True)
+    code, _, err = run(capsys, "log", "erase", "--uploader", "x", "--ground", " ", "--state", state)
+    assert (code, "ground" in err) == (65, True)
+    code, _, err = run(capsys, "log", "erase", "--verdicts-older-than", 3, "--ground", "x", "--state", state)
+    assert (code, "31 days" in err) == (65, True)
+
+
+def test_rotating_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "state"
+    write(state, map(match, range(3)))
+    key = tmp_path / "old.vkey"
+    key.write_text(run(capsys, "log", "checkpoint", "--verifier-key", "--state", state)[1])
+    new = run(capsys, "log", "rotate-key", "--reason", "yearly", "--state", state)[1]
+    assert run(capsys, "log", "checkpoint", "--verifier-key", "--state", state)[1] == new != key.read_text()
+    run(capsys, "log", "export", tmp_path / "export", "--state", state)
+    assert run(capsys, "log", "verify", tmp_path / "export", "--key", key)[0] == 0
 
 
 def test_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,15 +303,15 @@ def test_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "log", "counts", "--state", tmp_path)
     assert code == 0
     assert [line.split() for line in out.splitlines()] == [
-        ["surface", "finding", "count"],
+        ["surface", "finding", "reason", "count"],
         ["avatars", "NO_MATCH", "6"],
         ["feed\\x1b[31m", "NO_MATCH", "3"],
     ]
     since = (now - timedelta(hours=31)).isoformat()
     _, out, _ = run(capsys, "log", "counts", "--since", since, "--json", "--state", tmp_path)
     assert [json.loads(line) for line in out.splitlines()] == [
-        {"surface": "avatars", "finding": "NO_MATCH", "count": 9},
-        {"surface": "feed\x1b[31m", "finding": "NO_MATCH", "count": 3},
+        {"surface": "avatars", "finding": "NO_MATCH", "reason": "", "count": 9},
+        {"surface": "feed\x1b[31m", "finding": "NO_MATCH", "reason": "", "count": 3},
     ]
     _, out, _ = run(capsys, "log", "counts", "--since", "2026-01-01", "--by-minute", "--json", "--state", tmp_path)
     minutes = [json.loads(line) for line in out.splitlines()]
@@ -228,7 +319,7 @@ def test_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["minute"] for row in minutes] == sorted(row["minute"] for row in minutes)
     assert datetime.fromisoformat(minutes[-1]["minute"]) == now.replace(second=0, microsecond=0)
     _, out, _ = run(capsys, "log", "counts", "--by-minute", "--state", tmp_path)
-    assert out.splitlines()[0].split() == ["minute", "(UTC)", "surface", "finding", "count"]
+    assert out.splitlines()[0].split() == ["minute", "(UTC)", "surface", "finding", "reason", "count"]
     with pytest.raises(SystemExit) as e:
         main(["log", "counts", "--since", "yesterday"])
     assert e.value.code == 2
@@ -238,9 +329,12 @@ def test_backup_and_check(state: Path, tmp_path: Path, capsys: pytest.CaptureFix
     copy = tmp_path / "copy"
     code, out, _ = run(capsys, "backup", copy, "--json", "--state", state)
     assert code == 0
-    assert json.loads(out)["blake2b-256"].keys() == {"keys/uploaders.key", "ledger/data.mdb"}
+    assert json.loads(out)["blake2b-256"].keys() == {
+        "keys/fingerprints.key", "keys/log.key", "keys/subjects.key", "keys/uploaders.key", "ledger/data.mdb",
+    }  # fmt: skip
     code, out, _ = run(capsys, "check", "--state", copy)
-    counted = f"1 keys, {EVENTS} events, {EVENTS} verdict ids, 2 entry counts, 1 guard"
+    counted = f"4 keys, {EVENTS} events, 10 nodes, 1 checkpoints, 3 log, 1 subjects, 1 subject keys"
+    counted += f", {EVENTS} verdict ids, 2 entry counts, 1 guard"
     assert (code, out) == (0, f"everything is as it was written: {counted}\n")
     assert run(capsys, "check", "--json", "--state", copy)[:2] == (0, "")
     assert run(capsys, "backup", copy, "--state", state)[0] == 65
@@ -249,7 +343,7 @@ def test_backup_and_check(state: Path, tmp_path: Path, capsys: pytest.CaptureFix
 def test_check_names_what_is_wrong(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = state / "ledger" / "data.mdb"
     content = data.read_bytes()
-    at = content.index(VALUE)
+    at = content.index(b"image/gif")
     data.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
     code, out, _ = run(capsys, "check", "--state", state)
     assert code == 70

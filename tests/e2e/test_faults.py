@@ -39,7 +39,7 @@ def test_a_full_disk_refuses_matches_and_the_server_recovers_when_there_is_room(
         assert after.finding == Finding.FINDING_MATCH
         assert client.match(png(1), request_id="before") == first
     deployment.stop()
-    logged = {e["verdict"]["verdict_id"] for e in deployment.json("log", "tail", "-n", "1000")}
+    logged = set(deployment.recorded().values())
     assert {first.verdict_id, after.verdict_id} <= logged
     deployment.run("check")
 

@@ -54,8 +54,10 @@ def test_every_acknowledged_match_survives(deployment, tmp_path):
     assert len(acknowledged) > KILLS  # the load was real
     ledger = Ledger(deployment.state, readonly=True)
     recorded = {}
-    while page := ledger.events(after=len(recorded)):
-        recorded |= {event.sequence: event.verdict for event in page}
+    read = 0
+    while page := ledger.events(after=read):
+        recorded |= {event.sequence: event.verdict for event in page if event.HasField("verdict")}
+        read = page[-1].sequence
     by_request = {verdict.request_id: verdict.verdict_id for verdict in recorded.values()}
     ledger.close()
     assert acknowledged.items() <= by_request.items()

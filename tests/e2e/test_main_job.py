@@ -158,7 +158,7 @@ def test_a_retry_gets_the_same_verdict_and_another_question_is_refused(client):
 
 def test_a_match_is_in_the_log_with_everything_that_explains_it(served, client):
     answer = client.match(png(1), subject=Subject(content_id="photo-9", uploader_id="u7", surface="chat"))
-    [event] = [e for e in served.json("log", "tail", "-n", "50") if e["verdict"]["verdict_id"] == answer.verdict_id]
+    [event] = served.json("log", "show", answer.verdict_id)
     verdict = event["verdict"]
     assert verdict["subject"] == {"content_id": "photo-9", "uploader_id": "u7", "surface": "chat"}
     assert verdict["finding"] == "FINDING_MATCH"
