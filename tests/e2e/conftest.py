@@ -188,10 +188,10 @@ class SmallDisk:
         if not self.mounted:
             self._limit((self.deployment.state / "ledger" / "data.mdb").stat().st_size)
             return
-        with (self.deployment.state / "filler").open("wb") as file, pytest.raises(OSError, match="No space"):
+        filler = self.deployment.state / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
             while True:
                 file.write(bytes(1 << 16))
-                file.flush()
 
     def free(self) -> None:
         if self.mounted:
