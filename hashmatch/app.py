@@ -127,7 +127,9 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
         )
         following = asyncio.create_task(follower.run(), name="follower")
         closing.push_async_callback(_end, following)
-        publisher = Publisher(ledger, settings.log_publish, retention_days=settings.log_retention_days)
+        publisher = Publisher(
+            ledger, settings.log_publish, settings.log_witnesses, retention_days=settings.log_retention_days
+        )
         closing.push_async_callback(_end, asyncio.create_task(publisher.run(), name="publisher"))
         trials = Trials(keeper, store, live, traffic, ledger, running_versions)
         proposals = Proposals(store, keeper, release=partial(release, ledger))

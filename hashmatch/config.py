@@ -131,6 +131,18 @@ def _places(value: Any) -> tuple[str, ...]:
     return tuple(places)
 
 
+def _witnesses(value: Any) -> tuple[str, ...]:
+    """A list in a file; in a variable, separated by commas."""
+    found = tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+        raise ValueError("want a list of 'URL name+hash+base64'")
+    for one in found:
+        url, _, key = one.partition(" ")
+        if not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")) or key.count("+") < 2:
+            raise ValueError(f"{one}: want an https URL, a space, and the witness's verifier key")
+    return tuple(found)
+
+
 def _accounts(value: Any) -> dict[str, tuple[str, ...]]:
     """Roles by account name: a table in a file; in a variable "ann=analyst+detail,bob=approver"."""
     if isinstance(value, str):
@@ -207,6 +219,9 @@ class Settings:
         (),
         _places,
         "where checkpoints are also put, so that a rewritten log is caught: directories, https URLs",
+    )
+    log_witnesses: tuple[str, ...] = _setting(
+        (), _witnesses, "who cosigns checkpoints, each as 'URL name+hash+base64': c2sp.org/tlog-witness"
     )
     log_retention_days: int = _setting(
         0, _retention, "after which what is personal in logged verdicts is erased, in whole months; 0: never"

@@ -98,5 +98,6 @@ _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "delivered": lambda d: f"case {d.case_id}: {d.verb} to {d.destination}, attempt {d.attempt}: {d.outcome}",
     "reported": lambda r: f"case {r.case_id}: report {r.report_id} to {r.authority}: {r.state} {r.receipt}".rstrip(),
     "hold_changed": lambda h: f"case {h.case_id}: {h.kind} {'released' if h.released else 'begun'}",
+    "list_exported": lambda e: f"list {e.list} exported by {e.by}, {e.how}",
     "destroyed": lambda d: f"case {d.case_id}: evidence destroyed: {d.ground}",
 }

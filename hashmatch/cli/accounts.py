@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 from collections.abc import Iterator
 
 from hashmatch.errors import Forbidden
@@ -22,6 +23,14 @@ def leaves(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[st
     for action in own:
         for verb, below in action.choices.items():
             yield from leaves(below, f"{name} {verb}".strip())
+
+
+def by() -> str:
+    """The account that does it, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def permit(args: argparse.Namespace) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from hashmatch import clock
 from hashmatch.access.credentials import Credential, Credentials
 from hashmatch.cli import format
+from hashmatch.cli.accounts import by
 from hashmatch.cli.amounts import moment
-from hashmatch.cli.lists_verbs import by
 from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.roles import Role
 

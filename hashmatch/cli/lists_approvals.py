@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from hashmatch import app, convert
 from hashmatch.audit.ledger import Ledger
 from hashmatch.cli import format
-from hashmatch.cli import lists_verbs as shared
+from hashmatch.cli.accounts import by
 from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs
 from hashmatch.index.recipe import load_recipes
@@ -46,7 +46,7 @@ def _opened(args: argparse.Namespace) -> Iterator[Proposals]:
 def proposed(args: argparse.Namespace, change: Change) -> bool:
     """Whether the change now waits for another person, which is then said."""
     with _opened(args) as waiting:
-        proposal = waiting.propose(change, by=shared.by())
+        proposal = waiting.propose(change, by=by())
     if proposal is None:
         return False
     if args.json:
@@ -73,7 +73,7 @@ def proposals(args: argparse.Namespace) -> int:
 
 def approve(args: argparse.Namespace) -> int:
     with _opened(args) as opened:
-        return _told(opened.approve(args.id, by=shared.by()), args.json, "done")
+        return _told(opened.approve(args.id, by=by()), args.json, "done")
 
 
 def withdraw(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from hashmatch.audit import entry_counts
 from hashmatch.audit.ledger import Ledger
 from hashmatch.cli import format, lists_approvals
 from hashmatch.cli import lists_verbs as shared
+from hashmatch.cli.accounts import by
 from hashmatch.cli.amounts import moment
 from hashmatch.cli.lists_output import as_dict, show_import
 from hashmatch.cli.verbs import Verbs
@@ -182,7 +183,7 @@ def suppress(args: argparse.Namespace) -> int:
             reason=args.reason,
             approver=args.approver,
             expires_at=moment(args.expires, "--expires"),
-            by=shared.by(),
+            by=by(),
         )
     if args.json:
         format.emit(as_dict(done))
@@ -194,7 +195,7 @@ def suppress(args: argparse.Namespace) -> int:
 
 def unsuppress(args: argparse.Namespace) -> int:
     with shared.keeper(args) as lists:
-        done = lists.lift_suppression(args.list, args.entry, reason=args.reason, by=shared.by())
+        done = lists.lift_suppression(args.list, args.entry, reason=args.reason, by=by())
     if args.json:
         format.emit(as_dict(done))
     else:
@@ -221,7 +222,7 @@ def release(args: argparse.Namespace) -> int:
     if lists_approvals.proposed(args, change):
         return 0
     with closing(Ledger(args.state)) as ledger:
-        app.release(ledger, args.list, args.entry, by=shared.by(), reason=args.reason)
+        app.release(ledger, args.list, args.entry, by=by(), reason=args.reason)
         counted = ledger.entry_count(args.list, args.entry)
     if args.json:
         format.emit(as_dict(convert.match_count_to_wire(counted)) if counted else {})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from hashmatch.cli.accounts import by
 from hashmatch.cli.amounts import permille, seconds
 from hashmatch.cli.lists_output import show_list
-from hashmatch.cli.lists_verbs import DISPOSITIONS, TRUST, by, keeper, pairs, show
+from hashmatch.cli.lists_verbs import DISPOSITIONS, TRUST, keeper, pairs, show
 from hashmatch.errors import Malformed
 from hashmatch.v1 import lists_pb2
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import getpass
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from hashmatch.cli import format
+from hashmatch.cli import format, log_opening
+from hashmatch.cli.accounts import by
 from hashmatch.cli.amounts import moment, permille
 from hashmatch.cli.lists_output import (
     as_dict,
@@ -66,13 +66,6 @@ def keeper(args: argparse.Namespace) -> Iterator[ListKeeper]:
         yield ListKeeper(store, load_recipes(args.settings.recipes))
     finally:
         store.close()
-
-
-def by() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 def show(args: argparse.Namespace) -> int:
@@ -191,6 +184,9 @@ def lookup(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     write = csv.write if (args.format or Path(args.file).suffix.lower().lstrip(".")) == "csv" else hex.write
+    with reader(args) as lists:
+        lists.get(args.list)
+    log_opening.note_export(args, args.list, args.version)
     with reader(args) as lists:
         entries = lists.export(args.list, args.version)
         if args.json:

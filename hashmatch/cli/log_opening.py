@@ -12,7 +12,7 @@ from pathlib import Path
 from hashmatch.access.credentials import Credentials
 from hashmatch.audit.feeds import ListFeed
 from hashmatch.audit.ledger import Ledger
-from hashmatch.cli import lists_verbs as shared
+from hashmatch.cli.accounts import by
 from hashmatch.store.env import DATA_FILE
 from hashmatch.store.lists import ListStore
 from hashmatch.v1.audit_pb2 import Event
@@ -38,7 +38,7 @@ def opened(
     with changing(args, lists) as ledger:
         event = Event()
         read = event.log_read
-        read.by, read.how, read.filter, read.opened = shared.by(), how, filter, opens
+        read.by, read.how, read.filter, read.opened = by(), how, filter, opens
         read.purpose = getattr(args, "purpose", "")
         with ledger.changing() as log:
             read.first, read.last = 1, log.size
@@ -49,6 +49,19 @@ def opened(
 def writable(state: Path) -> bool:
     """Whether the ledger there can be written; a copy on a medium that cannot is still read."""
     return os.access(state / "ledger" / DATA_FILE, os.W_OK)
+
+
+def note_export(args: argparse.Namespace, name: str, version: int) -> None:
+    """Logs that a list's fingerprints are taken out, before they are; a copy that cannot be written says that it does
+    not."""
+    if not os.access(args.state, os.W_OK):
+        print("this state cannot be written, so that it does not say who took the list", file=sys.stderr)
+        return
+    event = Event()
+    said = event.list_exported
+    said.list, said.version, said.by, said.how = name, version, by(), "lists export"
+    with changing(args) as ledger, ledger.changing() as log:
+        log.append(event)
 
 
 @contextmanager

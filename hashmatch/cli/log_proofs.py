@@ -12,7 +12,7 @@ from hashmatch.audit import erasure, proofs
 from hashmatch.audit.export import follow
 from hashmatch.audit.ledger import Ledger
 from hashmatch.cli import format
-from hashmatch.cli import lists_verbs as shared
+from hashmatch.cli.accounts import by
 from hashmatch.cli.log_opening import changing, opened, writable
 from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.errors import Malformed
@@ -158,7 +158,7 @@ def _show(done: Replayed, *, as_json: bool) -> None:
 def run_rotate(args: argparse.Namespace) -> int:
     with changing(args) as ledger:
         with ledger.changing() as log:
-            key = ledger.checkpoints.rotate(log, by=shared.by(), reason=args.reason)
+            key = ledger.checkpoints.rotate(log, by=by(), reason=args.reason)
         ledger.checkpoints.settle()
     if args.json:
         format.emit({"key": key})
@@ -171,10 +171,10 @@ def run_erase(args: argparse.Namespace) -> int:
     with changing(args) as ledger:
         if args.verdicts_older_than is not None:
             days = args.verdicts_older_than
-            number = erasure.expire(ledger, days=days, now=clock.now(), ground=args.ground, by=shared.by())
+            number = erasure.expire(ledger, days=days, now=clock.now(), ground=args.ground, by=by())
         else:
             subject = erasure.subject(uploader_id=args.uploader or "", content_id=args.content or "")
-            number = erasure.erase(ledger, subject, ground=args.ground, by=shared.by())
+            number = erasure.erase(ledger, subject, ground=args.ground, by=by())
             with closing(Traffic(args.state)) as traffic:
                 erasure.forget(traffic, subject)
     if args.json:

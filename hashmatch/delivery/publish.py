@@ -65,7 +65,7 @@ def _send(url: str, size: int, note: bytes) -> None:
         headers={"Content-Type": TYPE, "If-None-Match": "*"} if stored else {"Content-Type": TYPE},
     )
     try:
-        with _opener.open(asked, timeout=SECONDS):
+        with opener.open(asked, timeout=SECONDS):
             return
     except urllib.error.HTTPError as e:
         with e:
@@ -83,4 +83,4 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())

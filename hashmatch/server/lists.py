@@ -27,6 +27,7 @@ from hashmatch.server.threads import Threads
 from hashmatch.trials import Trials
 from hashmatch.types import Fingerprint
 from hashmatch.v1 import common_pb2, lists_pb2, lists_pb2_grpc
+from hashmatch.v1.audit_pb2 import Event
 
 EXPORT_PAGE = 4096  # entries per message: about 600 KB, well below gRPC's 4 MB
 THREADS = 4  # for short calls: look-ups go on while one waits for the store's writer
@@ -170,6 +171,10 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
     ) -> AsyncIterator[lists_pb2.ExportListResponse]:
         convert.refuse_unknown_fields(request)
         entries = await self._short.run(self._lists.export, request.name, request.version)
+        event = Event()
+        said = event.list_exported
+        said.list, said.version, said.by, said.how = request.name, request.version, _caller(), "ExportList"
+        await asyncio.shield(asyncio.wrap_future(self._ledger.record(event)))  # only then it is given away
         while page := await self._short.run(_page, entries):
             yield lists_pb2.ExportListResponse(entries=page)
 

@@ -287,6 +287,7 @@ class Event(_message.Message):
     REPORTED_FIELD_NUMBER: _builtins.int
     HOLD_CHANGED_FIELD_NUMBER: _builtins.int
     DESTROYED_FIELD_NUMBER: _builtins.int
+    LIST_EXPORTED_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """From 1, without gaps. The event of sequence n is leaf n - 1 of the tree."""
@@ -333,6 +334,8 @@ class Event(_message.Message):
     @_builtins.property
     def destroyed(self) -> Global___Destroyed: ...
     @_builtins.property
+    def list_exported(self) -> Global___ListExported: ...
+    @_builtins.property
     def sealed(self) -> Global___Sealed:
         """What is personal in the fact, where it has such."""
 
@@ -360,13 +363,14 @@ class Event(_message.Message):
         reported: Global___Reported | None = ...,
         hold_changed: Global___HoldChanged | None = ...,
         destroyed: Global___Destroyed | None = ...,
+        list_exported: Global___ListExported | None = ...,
         sealed: Global___Sealed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "case_step", b"case_step", "counted", b"counted", "credential_changed", b"credential_changed", "delivered", b"delivered", "destroyed", b"destroyed", "entry_held", b"entry_held", "entry_released", b"entry_released", "erased", b"erased", "fact", b"fact", "gap", b"gap", "granted", b"granted", "hold_changed", b"hold_changed", "list_changed", b"list_changed", "log_key_changed", b"log_key_changed", "log_read", b"log_read", "reported", b"reported", "revealed", b"revealed", "sealed", b"sealed", "started", b"started", "stopped", b"stopped", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "case_step", b"case_step", "counted", b"counted", "credential_changed", b"credential_changed", "delivered", b"delivered", "destroyed", b"destroyed", "entry_held", b"entry_held", "entry_released", b"entry_released", "erased", b"erased", "fact", b"fact", "gap", b"gap", "granted", b"granted", "hold_changed", b"hold_changed", "list_changed", b"list_changed", "list_exported", b"list_exported", "log_key_changed", b"log_key_changed", "log_read", b"log_read", "reported", b"reported", "revealed", b"revealed", "sealed", b"sealed", "started", b"started", "stopped", b"stopped", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "case_step", b"case_step", "counted", b"counted", "credential_changed", b"credential_changed", "delivered", b"delivered", "destroyed", b"destroyed", "entry_held", b"entry_held", "entry_released", b"entry_released", "erased", b"erased", "fact", b"fact", "gap", b"gap", "granted", b"granted", "hold_changed", b"hold_changed", "list_changed", b"list_changed", "log_key_changed", b"log_key_changed", "log_read", b"log_read", "reported", b"reported", "revealed", b"revealed", "sealed", b"sealed", "sequence", b"sequence", "started", b"started", "stopped", b"stopped", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "case_step", b"case_step", "counted", b"counted", "credential_changed", b"credential_changed", "delivered", b"delivered", "destroyed", b"destroyed", "entry_held", b"entry_held", "entry_released", b"entry_released", "erased", b"erased", "fact", b"fact", "gap", b"gap", "granted", b"granted", "hold_changed", b"hold_changed", "list_changed", b"list_changed", "list_exported", b"list_exported", "log_key_changed", b"log_key_changed", "log_read", b"log_read", "reported", b"reported", "revealed", b"revealed", "sealed", b"sealed", "sequence", b"sequence", "started", b"started", "stopped", b"stopped", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["verdict", "list_changed", "counted", "started", "stopped", "gap", "credential_changed", "log_key_changed", "log_read", "entry_held", "entry_released", "erased", "case_step", "granted", "revealed", "delivered", "reported", "hold_changed", "destroyed"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["verdict", "list_changed", "counted", "started", "stopped", "gap", "credential_changed", "log_key_changed", "log_read", "entry_held", "entry_released", "erased", "case_step", "granted", "revealed", "delivered", "reported", "hold_changed", "destroyed", "list_exported"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -1259,6 +1263,38 @@ class Destroyed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Destroyed: _TypeAlias = Destroyed  # noqa: Y015
+
+@_typing.final
+class ListExported(_message.Message):
+    """Somebody took a list's fingerprints out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    HOW_FIELD_NUMBER: _builtins.int
+    list: _builtins.str
+    version: _builtins.int
+    """0: the active one."""
+    by: _builtins.str
+    how: _builtins.str
+    """An RPC or a verb."""
+    def __init__(
+        self,
+        *,
+        list: _builtins.str = ...,
+        version: _builtins.int = ...,
+        by: _builtins.str = ...,
+        how: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "how", b"how", "list", b"list", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExported: _TypeAlias = ListExported  # noqa: Y015
 
 @_typing.final
 class CountRecord(_message.Message):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pictures import png
 
 from hashmatch.audit import note, tree, verify
@@ -198,6 +199,60 @@ def test_checkpoints_are_published_once_the_place_is_there(deployment, tmp_path)
         assert path == f"/log/{note.Checkpoint.parse(note.parse_note(body).text).size:020}.note"
         deployment.stop()
         store.shutdown()
+
+
+class Witnessing(http.server.BaseHTTPRequestHandler):
+    """A witness as c2sp.org/tlog-witness says: it signs what continues what it has seen."""
+
+    KEY = Ed25519PrivateKey.from_private_bytes(bytes([9]) * 32)
+
+    def do_POST(self):
+        assert self.path == "/w/add-checkpoint"
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        head, _, checkpoint = body.partition(b"\n\n")
+        old, *proof = head.decode().split("\n")
+        text = note.parse_note(checkpoint).text
+        new = note.Checkpoint.parse(text)
+        size, root = self.server.seen
+        if old != f"old {size}":
+            return self._answer(409, f"{size}\n".encode(), "text/x.tlog.size")
+        steps = [base64.b64decode(step) for step in proof]
+        if size and not tree.verify_consistency(size, root, new.size, new.root, steps):
+            return self._answer(422)
+        self.server.seen = new.size, new.root
+        return self._answer(200, note.cosign("witness.example", self.KEY, text, 1_795_000_000))
+
+    def _answer(self, code, body=b"", kind="text/plain"):
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_witnesses_cosign_what_continues_what_they_saw(deployment, tmp_path):
+    key = note.VerifierKey("witness.example", note.COSIGNATURE, Witnessing.KEY.public_key().public_bytes_raw())
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Witnessing) as witness:
+        witness.seen = 0, b""
+        threading.Thread(target=witness.serve_forever, daemon=True).start()
+        deployment.list_known((1, "pdq"))
+        (tmp_path / "hashmatch.toml").write_text(
+            f'log_witnesses = ["http://127.0.0.1:{witness.server_port}/w {key}"]\n'
+        )
+        for _ in range(2):  # the second process does not know how far the witness is, and is told
+            begun = witness.seen[0]
+            deployment.serve("--config", str(tmp_path / "hashmatch.toml"))
+            deployment.wait_for(lambda begun=begun: witness.seen[0] > begun)
+            deployment.wait_for(lambda: cosigned(deployment, witness.seen[0], key))
+            deployment.stop()
+        witness.shutdown()
+
+
+def cosigned(deployment, size, key) -> bool:
+    with contextlib.closing(Ledger(deployment.state, readonly=True)) as ledger, ledger.reading() as log:
+        return note.verified(note.parse_note(log.checkpoint(size)), [key]) == [key]
 
 
 def trace(deployment) -> str:
