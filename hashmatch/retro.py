@@ -28,6 +28,7 @@ from hashmatch.types import (
     Fingerprint,
     Hashed,
     Submission,
+    Suppression,
 )
 from hashmatch.v1 import lists_pb2
 from hashmatch.v1.audit_pb2 import VerdictRecord
@@ -66,6 +67,11 @@ class Retro:
             now = view.version(record.list_number, record.active_version)
             since = asked.since_version or now.activated_after
             before = view.version(record.list_number, since) if since else None
+            # From the store, not from a generation: on the command line none is loaded.
+            suppressed = {
+                (one.list, one.entry_id): convert.suppression_from_wire(one)
+                for one in view.suppressions(record.list_number)
+            }
         segment = segment_of(self._store, self._live, record, now)
         added: dict[Fingerprint, bool] = {}
         answer = lists_pb2.RetroMatchListResponse()
@@ -81,7 +87,7 @@ class Retro:
                 and (not asked.entry_id or named == f"{asked.name}/{asked.entry_id}")
             ]
             if found:
-                verdict_id = self._judge(segment, now, item, fingerprints, [hit for hit, _ in found])
+                verdict_id = self._judge(segment, item, fingerprints, [hit for hit, _ in found], suppressed)
                 if verdict_id:
                     answer.verdict_ids.append(verdict_id)
                     self._traffic.mark(slot, [named for _, named in found])
@@ -98,15 +104,14 @@ class Retro:
     def _judge(
         self,
         segment: Segment,
-        version: VersionRecord,
         item: TrafficRecord,
         fingerprints: list[Hashed],
         found: list[Hit],
+        suppressed: Mapping[tuple[str, str], Suppression],
     ) -> str:
         """The id of the verdict on one item, once it is on disk; "" where nothing counts."""
         subject = convert.subject_from_wire(item.subject)
         submission = Submission(request_id="", fingerprints=tuple(fingerprints), subject=subject, given_id=False)
-        generation = self._live.generation
         decided = verdict.decide(
             verdict_id=clock.new_id("v"),
             request_id="",
@@ -117,19 +122,19 @@ class Retro:
             found=len(found),
             subject=subject,
             input_digest=item.verdict_id.encode(),
-            suppressions=generation.suppressions if generation else {},
+            suppressions=suppressed,
             held=self._ledger.held(),
         )
         if decided.finding is not Finding.MATCH:
             return ""
-        record = self._marked(convert.verdict_to_record(decided, submission, b""), segment, version, item)
+        record = self._marked(convert.verdict_to_record(decided, submission, b""), segment, item)
         self._ledger.append(record, log=True, remember=False).result()
         return record.verdict_id
 
     @staticmethod
-    def _marked(record: VerdictRecord, segment: Segment, version: VersionRecord, item: TrafficRecord) -> VerdictRecord:
+    def _marked(record: VerdictRecord, segment: Segment, item: TrafficRecord) -> VerdictRecord:
         record.retro.list = segment.state.name
-        record.retro.version = version.version
+        record.retro.version = segment.state.version
         record.retro.first_judged_at.CopyFrom(item.at)
         return record
 

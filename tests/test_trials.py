@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hashmatch import app
+from hashmatch import app, clock
 from hashmatch.audit.ledger import Ledger
 from hashmatch.config import Settings
 from hashmatch.errors import Malformed, Refused
@@ -140,6 +140,16 @@ def test_new_entries_are_matched_backwards_once(trials: Trials) -> None:
     again = trials.retro_match(lists_pb2.RetroMatchListRequest(name="ours", reason="again"))
     assert (again.items, list(again.verdict_ids)) == (ITEMS, [])
     assert trials.ledger.last_sequence() == len(added)
+
+
+def test_what_is_suppressed_is_not_matched_backwards(trials: Trials) -> None:
+    stage(trials, range(30), activate=True)
+    entry = trials.lists.entry_ids("ours", Fingerprint("pdq", value(5)))
+    trials.lists.suppress(
+        "ours", entry, reason="mistaken", approver="b", expires_at=clock.now() + timedelta(days=1), by="t"
+    )
+    done = trials.retro_match(lists_pb2.RetroMatchListRequest(name="ours", entry_id=entry))
+    assert (done.items, list(done.verdict_ids)) == (ITEMS, [])
 
 
 def test_one_entry_can_be_matched_backwards_alone(trials: Trials) -> None:
