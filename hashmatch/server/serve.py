@@ -82,6 +82,7 @@ class Server:
         self._reloader = reloader
         self._admission = Admission(settings.in_flight_bytes, settings.in_flight, refused=self._metrics.refused)
         self._stopping = asyncio.Event()
+        self._flushing: asyncio.Task[None] | None = None  # what keys were used for, on its way to the disk
         self._turned = time.monotonic()  # when the event loop last came by
         self._address = ""
         self._monitor: Monitor | None = None
@@ -193,7 +194,7 @@ class Server:
             if now - gauges_at >= GAUGE_SECONDS:
                 gauges_at = now
                 try:
-                    await self._look()
+                    self._look()
                 except Exception:  # what cannot be measured now must not stop the server
                     trace.exception("unforeseen error while measuring")
             if now - files_at >= LOOK_SECONDS:
@@ -204,11 +205,19 @@ class Server:
                 lifecycle.tell_manager("WATCHDOG=1")
             await asyncio.sleep(HEALTH_SECONDS)
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
         expiry = self._certificate.expires_at if self._certificate else None
         serving = not self.not_ready()
         self._metrics.look(self._service, self._admission, serving=serving, certificate_expiry=expiry)
-        await asyncio.to_thread(self._callers.flush)
+        # Not awaited: a disk that stalls is no reason to restart, and who watches must go on watching.
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+
+    async def _flush(self) -> None:
+        try:
+            await asyncio.to_thread(self._callers.flush)
+        except Exception:
+            trace.exception("unforeseen error while writing down what keys were used for")
 
     def not_ready(self) -> str:
         """Why verdicts may not be given now; "" where they may."""

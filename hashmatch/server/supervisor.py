@@ -105,8 +105,13 @@ class Supervisor:
         while not self._stopping.is_set():
             began = time.monotonic()
             child = self._children[place] = _Child(self._part(place), self._settings, self._argv)
-            await child.start()
-            status = await child.listen(self._said)
+            try:
+                await child.start()
+                status = await child.listen(self._said)
+            except (OSError, ValueError) as e:  # no room for a process now, or one that says what nobody understands
+                trace.error("a server process is given up: %s", e)
+                child.signal(signal.SIGKILL)
+                status = 1
             mark_process_dead(child.pid)  # type: ignore[no-untyped-call]  # its gauges are gone, its counts stay
             if self._stopping.is_set():
                 return

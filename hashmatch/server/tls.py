@@ -19,8 +19,6 @@ from cryptography import x509
 from hashmatch.config import Settings
 from hashmatch.errors import BadConfig
 
-LOOK_SECONDS = 1.0  # between two looks at the files, however many handshakes there are
-
 trace = logging.getLogger(__name__)
 
 
@@ -39,7 +37,6 @@ class Certificate:
         self._lock = threading.Lock()  # guards the three below
         self._mark = self._marked()
         self._failed: tuple[object, ...] | None = None  # the state of the files that could not be used
-        self._looked = time.monotonic()
         self.expires_at = 0.0  # seconds since 1970
         self._loaded = self._handed = self._load()  # what is next handed to gRPC, and what it has
 
@@ -73,10 +70,7 @@ class Certificate:
         return "reloaded"
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """For gRPC: the new configuration where there is one. It must not raise."""
-        if time.monotonic() - self._looked >= LOOK_SECONDS:
-            self._looked = time.monotonic()
-            self.reload()
+        """For gRPC, on a thread of its own: the new configuration where `reload` took one over."""
         if self._loaded is self._handed:
             return None
         self._handed = self._loaded
