@@ -7,6 +7,7 @@ budget, the handler, errors as statuses, metrics and span. Every handler may sim
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import logging
 import os
@@ -83,21 +84,24 @@ class Gate(grpc.aio.ServerInterceptor):
                 response_serializer=handler.response_serializer,
             )
         streams_in, streams_out = bool(handler.request_streaming), bool(handler.response_streaming)
-        make, behaviour, guard = {
-            (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary, self._answering),
-            (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary, self._answering),
-            (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream, self._streaming),
-            (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream, self._streaming),
+        make, behaviour = {
+            (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary),
+            (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary),
+            (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream),
+            (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
         }[streams_in, streams_out]
+        # A stream that is answered by a coroutine writes its parts by itself, as the health service's does.
+        yields = streams_out and not inspect.iscoroutinefunction(behaviour)
+        guard = self._streaming if yields else self._answering
         if streams_in or streams_out:
-            behaviour = self._few(behaviour, streams_out)
+            behaviour = self._few(behaviour, yields)
         return make(
             guard(method, behaviour),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
-    def _few(self, behaviour: Any, streams_out: bool) -> Any:
+    def _few(self, behaviour: Any, yields: bool) -> Any:
         """A call of several messages, of which nobody holds more than a few: gRPC's own bound is on all together."""
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
@@ -109,7 +113,7 @@ class Gate(grpc.aio.ServerInterceptor):
             with self._holding(context):
                 return await behaviour(request, context)
 
-        return stream if streams_out else answer
+        return stream if yields else answer
 
     @contextmanager
     def _holding(self, context: Context) -> Iterator[None]:

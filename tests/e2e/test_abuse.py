@@ -8,12 +8,17 @@ import struct
 import threading
 import time
 
+import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
 from pictures import png
 
 from hashmatch.address import Address
 from hashmatch.client import Finding, Fingerprint
+from hashmatch.server.gate import MAX_LONG_CALLS, MEDIA_BYTES
+from hashmatch.v1 import match_pb2, match_pb2_grpc
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS, RST, SETTINGS, PING, CONTINUATION = 1, 3, 4, 6, 9
@@ -152,3 +157,31 @@ def test_idle_connections_cost_little_and_are_bounded(served, bystander):
     finally:
         for peer in idle:
             peer.close()
+
+
+def test_nobody_holds_more_than_a_few_streams(served, bystander):
+    """A watch of the health service wants no key and never ends: without a bound of our own they use up all calls."""
+    with grpc.insecure_channel(served.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watching = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(MAX_LONG_CALLS)]
+        assert {next(one).status for one in watching} == {health_pb2.HealthCheckResponse.SERVING}
+        with pytest.raises(grpc.RpcError) as e:
+            next(health.Watch(health_pb2.HealthCheckRequest()))
+        assert e.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert any(detail.TypeName() == "google.rpc.RetryInfo" for detail in rpc_status.from_call(e.value).details)
+        bystander()
+        for one in watching:
+            one.cancel()
+        served.wait_for(lambda: next(health.Watch(health_pb2.HealthCheckRequest()), None) is not None)
+
+
+def test_more_than_was_announced_is_refused(served, bystander):
+    with grpc.insecure_channel(served.address) as channel:
+        match = match_pb2_grpc.MatchServiceStub(channel).Match
+        request = match_pb2.MatchRequest(media=png(1))
+        assert match(request, metadata=((MEDIA_BYTES, str(len(png(1)))),)).finding == Finding.FINDING_MATCH
+        for said in ("1", str(1 << 40)):
+            with pytest.raises(grpc.RpcError) as e:
+                match(request, metadata=((MEDIA_BYTES, said),))
+            assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        bystander()
