@@ -380,7 +380,7 @@ def test_a_verdict_in_retrospect_is_replayed_over_its_one_list(desk: Desk) -> No
         segment = desk.live.segment(of_list, version)
         assert segment is not None
         fingerprints = trials.hashed(item)
-        assert retro._judge(segment, version, item, fingerprints, list(trials.hits(segment, fingerprints)))
+        assert retro._judge(segment, item, fingerprints, list(trials.hits(segment, fingerprints)), {})
         return desk.last
 
     first = judged()
