@@ -21,7 +21,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hashmatch.v1 import lists_pb2, match_pb2
+from hashmatch.v1 import lists_pb2, log_pb2, match_pb2
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
 KEEPING = "FUZZ_EXAMPLES" in os.environ  # a usual run changes nothing in the tree
@@ -31,7 +31,7 @@ FINE = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECOND
         "RESOURCE_EXHAUSTED"}  # fmt: skip
 METHODS = [
     method
-    for file, name in ((match_pb2, "MatchService"), (lists_pb2, "ListService"))
+    for file, name in ((match_pb2, "MatchService"), (lists_pb2, "ListService"), (log_pb2, "AuditService"))
     for method in file.DESCRIPTOR.services_by_name[name].methods
 ]
 TEXTS = st.one_of(
