@@ -206,6 +206,9 @@ class Settings:
     spool_bytes: int = _setting(
         1 << 20, _whole(0, 64 << 20), "of a chunked upload, held in memory while it comes; the rest is spooled, bytes"
     )  # fmt: skip
+    spooled_bytes: int = _setting(
+        4 << 30, _whole(1 << 20, 1 << 44), "spooled on the disk for uploads that are still coming, all together, bytes"
+    )  # fmt: skip
     poll_ms: int = _setting(25, _whole(1, 10_000), "how often the lists are looked at for changes, milliseconds")
     canary_seconds: float = _setting(60.0, _seconds(0.1, 86_400), "how often every list's canary is searched, seconds")
     idempotency_hours: float = _setting(168.0, _seconds(0.01, 87_600), "how long a request id is remembered, hours")

@@ -32,6 +32,7 @@ class Trials:
 
         Raises:
             Refused: also where no traffic is kept.
+            Unavailable: the server stops.
         """
         return preflight(self.lists, self.store, self.live, self._traffic(), asked)
 
@@ -40,9 +41,15 @@ class Trials:
 
         Raises:
             Refused: also where no traffic is kept.
+            Unavailable: the server stops.
         """
         retro = Retro(self.lists, self.store, self.live, self._traffic(), self.ledger, self.versions)
         return retro.match(asked)
+
+    def stop(self) -> None:
+        """Ends those under way: they raise Unavailable, and the verdicts that a retro-match has made stay."""
+        if self.traffic is not None:
+            self.traffic.stop()
 
     def _traffic(self) -> Traffic:
         if self.traffic is None:

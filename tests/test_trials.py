@@ -14,7 +14,7 @@ import pytest
 from hashmatch import app, clock
 from hashmatch.audit.ledger import Ledger
 from hashmatch.config import Settings
-from hashmatch.errors import Malformed, Refused
+from hashmatch.errors import Malformed, Refused, Unavailable
 from hashmatch.index.recipe import load_recipes
 from hashmatch.lists.keeper import ListKeeper
 from hashmatch.store.lists import ListStore
@@ -163,3 +163,14 @@ def test_without_a_sample_it_is_said(trials: Trials) -> None:
     stage(trials, range(3), activate=True)
     with pytest.raises(Refused, match="traffic_sample is 0"):
         replace(trials, traffic=None).preflight(lists_pb2.PreflightListRequest(name="ours", version=1))
+
+
+def test_a_stop_ends_what_is_under_way(trials: Trials) -> None:
+    stage(trials, range(3), activate=True)
+    trials.stop()
+    for ask in (
+        lambda: trials.preflight(lists_pb2.PreflightListRequest(name="ours", version=1)),
+        lambda: trials.retro_match(lists_pb2.RetroMatchListRequest(name="ours")),
+    ):
+        with pytest.raises(Unavailable, match="stopping"):
+            ask()

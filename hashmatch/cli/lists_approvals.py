@@ -78,7 +78,7 @@ def approve(args: argparse.Namespace) -> int:
 
 def withdraw(args: argparse.Namespace) -> int:
     with _opened(args) as opened:
-        return _told(opened.withdraw(args.id), args.json, "withdrawn")
+        return _told(opened.withdraw(args.id, by=by()), args.json, "withdrawn")
 
 
 def _told(proposal: lists_pb2.Proposal, as_json: bool, what: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from hashmatch.cli import lists_approvals
 from hashmatch.cli.accounts import by
 from hashmatch.cli.amounts import permille, seconds
 from hashmatch.cli.lists_output import show_list
@@ -32,6 +33,10 @@ def policy(args: argparse.Namespace) -> int:
         return show(args)
     with keeper(args) as lists:
         wanted = wanted_policy(args, lists.get(args.list).policy)
+    change = lists_pb2.SetPolicyRequest(name=args.list, policy=wanted, reason=args.reason)
+    if lists_approvals.proposed(args, change):
+        return 0
+    with keeper(args) as lists:
         show_list(lists.set_policy(args.list, wanted, reason=args.reason, by=by()), args.json)
     return 0
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from hashmatch.cli import format, log_opening
+from hashmatch.cli import format, lists_approvals, log_opening
 from hashmatch.cli.accounts import by
 from hashmatch.cli.amounts import moment, permille
 from hashmatch.cli.lists_output import (
@@ -143,6 +143,9 @@ def activate(args: argparse.Namespace) -> int:
 
 
 def rollback(args: argparse.Namespace) -> int:
+    change = lists_pb2.RollBackListRequest(name=args.list, version=args.version, reason=args.reason)
+    if lists_approvals.proposed(args, change):
+        return 0
     with keeper(args) as lists:
         show_list(lists.roll_back(args.list, args.version, reason=args.reason, by=by()), args.json)
     return 0

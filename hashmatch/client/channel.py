@@ -27,7 +27,9 @@ SERVICE_CONFIG = {
                 "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
             },
         }
-    ]
+    ],
+    # Where most calls fail, retries only add to what they fail of: gRFC A6.
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
 }
 OPTIONS = (
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),

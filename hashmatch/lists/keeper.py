@@ -18,6 +18,7 @@ from hashmatch.lists.editor import ListEditor
 from hashmatch.lists.entry_ids import EntryIds
 from hashmatch.lists.ingest import Progress, ingest
 from hashmatch.roles import ANONYMOUS
+from hashmatch.store.entry_view import ListView
 from hashmatch.store.lists import ListStep, ListStore
 from hashmatch.v1 import lists_pb2
 from hashmatch.v1.store_pb2 import ListRecord, VersionRecord
@@ -181,30 +182,51 @@ class ListKeeper(ListEditor):
                         f"version {wanted.version} of '{name}' was made by {by}: this list wants another person to "
                         "activate it"
                     )
+            elif record.policy.two_person and wanted.version != record.active_version:
+                raise Refused(
+                    f"version {wanted.version} of '{name}' was active before: roll back to it, which another person "
+                    "approves"
+                )
             return self._swap(step, record, wanted, by, reason)
 
-    def roll_back(self, name: str, version: int = 0, *, reason: str = "", by: str) -> lists_pb2.HashList:
+    def roll_back(
+        self, name: str, version: int = 0, *, reason: str = "", by: str, approver: str = ""
+    ) -> lists_pb2.HashList:
         """The list with a version active that was active before: the one before the present one, or the one named.
 
         Raises:
             NotFound: no such list or version.
-            Refused: nothing was active before, or the version named never was.
+            Refused: nothing was active before, the version named never was, or the list wants another person for this.
         """
         reason = terms.text(reason, "reason")
         with self._store.step() as step:
             record = step.list(name)
-            if not version and record.active_version:
-                version = step.version(record.list_number, record.active_version).activated_after
-            if not version:
-                raise Refused(f"'{name}' had no version active before this one")
-            wanted = step.version(record.list_number, version)
-            if not wanted.HasField("first_activated_at"):
-                raise Refused(f"version {version} of '{name}' was never active; activate it instead")
-            return self._swap(step, record, wanted, by, reason)
+            wanted = step.version(record.list_number, self._earlier(step, record, version))
+            if record.policy.two_person and approver in ("", by):
+                raise Refused(f"'{name}' wants another person than {by} to approve this: propose it")
+            return self._swap(step, record, wanted, by, reason, approver)
+
+    def version_before(self, name: str, version: int = 0) -> int:
+        """The version that `roll_back` would make active. Raises as it does."""
+        with self._store.view() as view:
+            return self._earlier(view, view.list(name), version)
 
     @staticmethod
-    def _swap(step: ListStep, record: ListRecord, version: VersionRecord, by: str, reason: str) -> lists_pb2.HashList:
+    def _earlier(view: ListView, record: ListRecord, version: int) -> int:
+        if not version and record.active_version:
+            version = view.version(record.list_number, record.active_version).activated_after
+        if not version:
+            raise Refused(f"'{record.name}' had no version active before this one")
+        if not view.version(record.list_number, version).HasField("first_activated_at"):
+            raise Refused(f"version {version} of '{record.name}' was never active; activate it instead")
+        return version
+
+    @staticmethod
+    def _swap(
+        step: ListStep, record: ListRecord, version: VersionRecord, by: str, reason: str, approver: str = ""
+    ) -> lists_pb2.HashList:
         change = versions.change(record, by, reason)
+        change.approver = approver
         change.activated.CopyFrom(versions.make_active(step, record, version, by))
         step.finish(record, change)
         return messages.hash_list(step, record)

@@ -1,12 +1,14 @@
 """Changes that want two persons: one proposes, another approves, and only then something changes.
 
 For lists whose policy says `two_person`: a change of the policy itself (thresholds and that rule included), a
-suppression, and the release of a held entry. Activation has the rule in the keeper, since its first person is whoever
-staged the version. A proposal is void once it expired, or once what it was meant to replace has changed.
+suppression, the release of a held entry, and going back to a version that was active before. Activation has the rule in
+the keeper, since its first person is whoever staged the version. A proposal is void once it expired, or once what it
+was meant to replace has changed.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -23,11 +25,19 @@ LASTS = timedelta(days=7)  # long enough for a weekend and a leave, short enough
 MAX_OPEN = 1000  # of all lists, so that proposing in a loop cannot fill the disk
 ID_PREFIX = "p"
 
-Change = lists_pb2.SetPolicyRequest | lists_pb2.SuppressEntryRequest | lists_pb2.ReleaseEntryRequest
+trace = logging.getLogger(__name__)
+
+Change = (
+    lists_pb2.SetPolicyRequest
+    | lists_pb2.SuppressEntryRequest
+    | lists_pb2.ReleaseEntryRequest
+    | lists_pb2.RollBackListRequest
+)
 _FIELD = {
     lists_pb2.SetPolicyRequest: "policy",
     lists_pb2.SuppressEntryRequest: "suppress",
     lists_pb2.ReleaseEntryRequest: "release",
+    lists_pb2.RollBackListRequest: "roll_back",
 }
 
 
@@ -69,6 +79,9 @@ class Proposals:
         if isinstance(change, lists_pb2.SetPolicyRequest):
             self._keeper.check_policy(change.policy)
             proposal.policy_before.CopyFrom(policy)
+        elif isinstance(change, lists_pb2.RollBackListRequest):
+            # Named now: the one before the present one is another by the time it is approved.
+            proposal.roll_back.version = self._keeper.version_before(change.name, change.version)
         else:
             self._keeper.entry_ids.parse(change.entry_id)
         now = self._now()
@@ -119,6 +132,9 @@ class Proposals:
                 name, asked.entry_id, reason=asked.reason, approver=by, by=proposal.by,
                 expires_at=convert.moment(asked.expires_at) if asked.HasField("expires_at") else None,
             )  # fmt: skip
+        elif kind == "roll_back":
+            back = proposal.roll_back
+            self._keeper.roll_back(name, back.version, reason=back.reason, by=proposal.by, approver=by)
         else:
             asked_release = proposal.release
             self._release(name, asked_release.entry_id, by=proposal.by, approver=by, reason=asked_release.reason)
@@ -126,14 +142,15 @@ class Proposals:
         self._drop(proposal_id)
         return proposal
 
-    def withdraw(self, proposal_id: str) -> lists_pb2.Proposal:
-        """The proposal, which no longer waits.
+    def withdraw(self, proposal_id: str, *, by: str) -> lists_pb2.Proposal:
+        """The proposal, which no longer waits; who withdrew it is traced.
 
         Raises:
             NotFound: none of that id waits.
         """
         proposal = self._find(proposal_id)
         self._drop(proposal_id)
+        trace.warning("proposal %s of %s on '%s' was withdrawn by %s", proposal_id, proposal.by, proposal.list, by)
         return proposal
 
     def _find(self, proposal_id: str) -> lists_pb2.Proposal:

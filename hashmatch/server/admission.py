@@ -1,4 +1,5 @@
-"""How much is admitted at once: requests, and bytes of media. Past a bound a request is refused at once.
+"""How much is admitted at once: requests, bytes of media in memory, and bytes that uploads have spooled on the disk.
+Past a bound a request is refused at once.
 
 Media and look-ups by fingerprint have bounds of their own, so that the small ones flow while picture work is saturated.
 No caller gets all of a bound while others are there: alone a caller may have three quarters of it, of several each an
@@ -28,22 +29,20 @@ class Kind(StrEnum):
 class Admission:
     """Counts what is being received or judged. One event loop owns it."""
 
-    def __init__(self, most_bytes: int, most_requests: int, *, refused: Callable[[str], None] = lambda _: None) -> None:
-        """`refused` is told why one was: "requests", "bytes" or "share"."""
-        self.most_bytes, self.most_requests = most_bytes, most_requests
+    def __init__(
+        self, most_bytes: int, most_requests: int, most_spooled: int, *, refused: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`refused` is told why one was: "requests", "bytes", "spooled" or "share"."""
+        self.most_requests = most_requests
         self._refused = refused
+        self.held = Bytes(most_bytes, "bytes", "are held", self._overloaded)
+        self.spooled = Bytes(most_spooled, "spooled", "are on the disk", self._overloaded)
         self._requests: dict[Kind, Counter[str]] = {kind: Counter() for kind in Kind}  # by share
         self._totals = dict.fromkeys(Kind, 0)
-        self._bytes: Counter[str] = Counter()
-        self._total_bytes = 0
 
     def in_flight(self, kind: Kind) -> int:
         """Requests admitted now."""
         return self._totals[kind]
-
-    @property
-    def bytes_in_flight(self) -> int:
-        return self._total_bytes
 
     @contextmanager
     def admit(self, size: int = 0, *, kind: Kind = Kind.MEDIA, share: str = "") -> Iterator[Callable[[int], None]]:
@@ -55,8 +54,40 @@ class Admission:
         shares = self._requests[kind]
         if self._totals[kind] >= self.most_requests:
             raise self._overloaded("requests", f"{self._totals[kind]} requests are being answered already")
-        if shares[share] >= self._most(self.most_requests, shares, share):
+        if shares[share] >= _most(self.most_requests, shares, share):
             raise self._overloaded("share", f"{shares[share]} requests of this caller are being answered already")
+        shares[share] += 1
+        self._totals[kind] += 1
+        try:
+            with self.held.part(share) as grow:
+                grow(size)
+                yield grow
+        finally:
+            self._totals[kind] -= 1
+            _take(shares, share, 1)
+
+    def _overloaded(self, why: str, text: str) -> Overloaded:
+        self._refused(why)
+        return Overloaded(text, retry_after=RETRY_SECONDS)
+
+
+class Bytes:
+    """Bytes of one kind that are held for callers, up to a bound. One event loop owns it."""
+
+    def __init__(self, most: int, name: str, where: str, overloaded: Callable[[str, str], Overloaded]) -> None:
+        self.most = most
+        self.total = 0
+        self._shares: Counter[str] = Counter()
+        self._name, self._where, self._overloaded = name, where, overloaded
+
+    @contextmanager
+    def part(self, share: str) -> Iterator[Callable[[int], None]]:
+        """Frees on leaving what was taken: call what it yields with the bytes of each further part, negative where
+        some were freed.
+
+        Raises:
+            Overloaded: there is no room; from the call.
+        """
         held = 0
 
         def grow(by: int) -> None:
@@ -64,36 +95,26 @@ class Admission:
             if not by:  # who holds no bytes takes no part in their shares
                 return
             # One alone is always admitted: what it may hold is bounded by the largest media accepted.
-            if self._total_bytes > held:
-                if self._total_bytes + by > self.most_bytes:
-                    raise self._overloaded("bytes", f"{self._total_bytes >> 20} MiB of media are held already")
-                if self._bytes[share] > held and self._bytes[share] + by > self._most(
-                    self.most_bytes, self._bytes, share
-                ):
-                    raise self._overloaded("share", f"{self._bytes[share] >> 20} MiB of this caller's are held already")
-            self._total_bytes += by
-            self._bytes[share] += by
+            if by > 0 and self.total > held:
+                if self.total + by > self.most:
+                    raise self._overloaded(self._name, f"{self.total >> 20} MiB of media {self._where} already")
+                if self._shares[share] > held and self._shares[share] + by > _most(self.most, self._shares, share):
+                    raise self._overloaded("share", f"{self._shares[share] >> 20} MiB of this caller's {self._where}")
+            self.total += by
+            self._shares[share] += by
             held += by
 
-        shares[share] += 1
-        self._totals[kind] += 1
         try:
-            grow(size)
             yield grow
         finally:
-            self._totals[kind] -= 1
-            self._total_bytes -= held
-            _take(shares, share, 1)
-            _take(self._bytes, share, held)
+            self.total -= held
+            _take(self._shares, share, held)
 
-    def _overloaded(self, why: str, text: str) -> Overloaded:
-        self._refused(why)
-        return Overloaded(text, retry_after=RETRY_SECONDS)
 
-    @staticmethod
-    def _most(bound: int, shares: Counter[str], share: str) -> int:
-        there = len(shares) + (share not in shares)
-        return max(1, int(bound * ALONE) if there == 1 else bound // there)
+def _most(bound: int, shares: Counter[str], share: str) -> int:
+    """Of a bound, for one caller beside the others that are there."""
+    there = len(shares) + (share not in shares)
+    return max(1, int(bound * ALONE) if there == 1 else bound // there)
 
 
 def _take(counts: Counter[str], share: str, number: int) -> None:

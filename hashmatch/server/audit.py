@@ -31,9 +31,9 @@ class AuditServicer(log_pb2_grpc.AuditServiceServicer):
         self._service, self._ledger = service, service.ledger
         self._threads = Threads("reads of the log", THREADS, MAX_CALLS, RETRY_SECONDS)
 
-    def close(self) -> None:
-        """Waits for the calls that have begun."""
-        self._threads.close()
+    def close(self, seconds: float) -> bool:
+        """Waits for the calls that have begun; False where one takes longer."""
+        return self._threads.close(seconds)
 
     async def ListEvents(self, request: log_pb2.ListEventsRequest, context: Context) -> log_pb2.ListEventsResponse:
         convert.refuse_unknown_fields(request)

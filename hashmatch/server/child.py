@@ -60,11 +60,11 @@ async def _serve(settings: config.Settings, reloader: Reloader) -> None:
 
 async def _report(server: Server) -> None:
     while True:
-        _say(not_ready=server.not_ready(), not_live=server.not_live())
+        _say(not_ready=server.not_ready(), not_live=server.not_live(), drain_seconds=server.drain_seconds)
         await asyncio.sleep(REPORT_SECONDS / 4)
 
 
-def _say(**what: str) -> None:
+def _say(**what: str | float) -> None:
     print(json.dumps(what), flush=True)
 
 

@@ -5,8 +5,6 @@ Starlette's own forms write long files to the system's temporary directory as th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -20,8 +18,8 @@ MAX_PARTS = 4
 class Form:
     """One form. Give it the body in order, then `finish`."""
 
-    def __init__(self, content_type: str, take: Callable[[bytes], None]) -> None:
-        """`take` is given the bytes of `media`, in order.
+    def __init__(self, content_type: str) -> None:
+        """A form of that type.
 
         Raises:
             Malformed: no boundary is named.
@@ -29,7 +27,7 @@ class Form:
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary or len(boundary) > 256:
             raise Malformed("multipart/form-data needs a boundary", field="content-type")
-        self._take = take
+        self._media: list[bytes] = []  # that came and were not given away yet
         self._request = bytearray()
         self._part = ""
         self._seen: list[str] = []
@@ -49,8 +47,8 @@ class Form:
             },
         )
 
-    def write(self, chunk: bytes) -> None:
-        """Takes the next bytes of the body.
+    def write(self, chunk: bytes) -> list[bytes]:
+        """Takes the next bytes of the body; what is of `media` among them, in order.
 
         Raises:
             Malformed: it is no form, or not of these parts.
@@ -59,6 +57,8 @@ class Form:
             self._parser.write(chunk)
         except FormParserError as e:
             raise Malformed("not a well-formed multipart body", field="body") from e
+        media, self._media = self._media, []
+        return media
 
     def finish(self) -> bytes:
         """The field `request`; empty where there was none.
@@ -96,7 +96,7 @@ class Form:
 
     def _data(self, data: bytes) -> None:
         if self._part == "media":
-            self._take(data)
+            self._media.append(data)
             return
         self._request += data
         if len(self._request) > MAX_JSON_BYTES:

@@ -139,7 +139,7 @@ class Gate(grpc.aio.ServerInterceptor):
                     self.enter(method, metadata.get("authorization", ""), _names(context), _host(context))
                     return await behaviour(request, context)
                 except (asyncio.CancelledError, grpc.aio.AbortError):
-                    told["code"] = "CANCELLED"
+                    told["code"] = _left(context)
                     raise
                 except Exception as e:
                     told["code"] = self.refusal(e)
@@ -156,7 +156,7 @@ class Gate(grpc.aio.ServerInterceptor):
                     async for part in behaviour(request, context):
                         yield part
                 except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
-                    told["code"] = "CANCELLED"
+                    told["code"] = _left(context)
                     raise
                 except Exception as e:
                     told["code"] = self.refusal(e)
@@ -207,6 +207,12 @@ class Gate(grpc.aio.ServerInterceptor):
         elif isinstance(error, OverBudget):
             self._metrics.refused("budget")
         return error.status if isinstance(error, HashmatchError) else "INTERNAL"
+
+
+def _left(context: Context) -> str:
+    """Why a caller is gone: gRPC cancels a call at its deadline as it does when its caller hangs up."""
+    left = context.time_remaining()
+    return "CANCELLED" if left is None or left > 0 else "DEADLINE_EXCEEDED"
 
 
 def _late(behaviour: Any, read: Reader) -> Any:

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
-import uvicorn
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import Message
 from starlette.applications import Starlette
@@ -24,9 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hashmatch.address import Address
 from hashmatch.app import Service
-from hashmatch.config import Settings
 from hashmatch.errors import HashmatchError, Malformed, Overloaded
 from hashmatch.server.errors import status_of
 from hashmatch.server.forms import MAX_JSON_BYTES, Form
@@ -34,11 +27,9 @@ from hashmatch.server.gate import Gate
 from hashmatch.server.judge import Judge
 from hashmatch.server.openapi import document
 from hashmatch.server.service import capabilities
-from hashmatch.server.sockets import bound
-from hashmatch.server.spool import Spool
+from hashmatch.server.upload import Upload, in_time
 from hashmatch.v1 import common_pb2, match_pb2
 
-READ_SECONDS = 30.0  # between two pieces of a body; a sender who is silent for longer is gone
 DEFAULT_SECONDS = 10.0  # for an answer, where the caller does not say
 TIMEOUT_HEADER = "x-timeout-seconds"  # how long the caller waits
 
@@ -77,13 +68,9 @@ def application(service: Service, judge: Judge, gate: Gate) -> Starlette:
         return answer
 
     async def match(request: Request) -> Message:
-        with (
-            judge.admit() as grow,
-            Spool(service.settings.state / "spool", judge.settings.spool_bytes) as spool,
-        ):
-            header = await _received(request, judge, spool, grow)
-            grow(spool.size - spool.in_memory)
-            return await judge.admitted(header, _timeout(request), media=spool.media(), digests=spool.digests())
+        with judge.upload() as upload:
+            header = await _received(request, judge, upload)
+            return await judge.uploaded(header, _timeout(request), upload)
 
     async def lookup(request: Request) -> Message:
         wanted = _parsed(await _body(request), "fingerprints")
@@ -115,18 +102,9 @@ _HEADERS = {
 }
 
 
-async def _received(
-    request: Request, judge: Judge, spool: Spool, grow: Callable[[int], None]
-) -> match_pb2.MatchRequest:
-    """What is asked about the media, which goes into the spool: a form of `request` and `media`, or bare bytes."""
+async def _received(request: Request, judge: Judge, upload: Upload) -> match_pb2.MatchRequest:
+    """What is asked about the media, which goes into `upload`: a form of `request` and `media`, or bare bytes."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    def take(chunk: bytes) -> None:
-        judge.bound(spool.size + len(chunk), "media")
-        before = spool.in_memory
-        spool.write(chunk)
-        grow(spool.in_memory - before)
-
     declared = request.headers.get("content-length", "")
     if declared.isdigit():
         judge.bound(max(0, int(declared) - MAX_JSON_BYTES), "media")
@@ -137,16 +115,17 @@ async def _received(
                 field="content-type",
             )
         async for chunk in _chunks(request):
-            take(chunk)
-        if not spool.size:
+            await upload.receive(chunk, "media")
+        if not upload.size:
             raise Malformed("the body is empty", field="media")
         return match_pb2.MatchRequest(request_id=request.headers.get("x-request-id", ""))
-    form = Form(request.headers["content-type"], take)
+    form = Form(request.headers["content-type"])
     async for chunk in _chunks(request):
-        form.write(chunk)
+        for piece in form.write(chunk):
+            await upload.receive(piece, "media")
     given = form.finish()
     header = _parsed(given, "request") if given else match_pb2.MatchRequest()
-    if not spool.size:
+    if not upload.size:
         raise Malformed("give the file 'media'", field="media")
     return header
 
@@ -161,15 +140,9 @@ async def _body(request: Request) -> bytes:
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    stream = request.stream()
-    while True:
-        try:
-            chunk = await asyncio.wait_for(anext(stream, b""), READ_SECONDS)
-        except TimeoutError as e:
-            raise Malformed(f"nothing came for {READ_SECONDS:.0f} s", field="body") from e
-        if not chunk:
-            return
-        yield chunk
+    async for chunk in in_time(request.stream(), "body"):
+        if chunk:  # the last one is empty
+            yield chunk
 
 
 def _parsed(body: bytes, field: str) -> match_pb2.MatchRequest:
@@ -239,52 +212,3 @@ async def _unrouted(request: Request, error: Exception) -> Response:
     code = error.status_code if isinstance(error, HTTPException) else 500
     text = {404: "there is nothing here; see /openapi.json", 405: "not with this method; see /openapi.json"}
     return JSONResponse({"code": 5, "message": text.get(code, "refused")}, status_code=code, headers=_HEADERS)
-
-
-class _Uvicorn(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """None: the process has handlers of its own."""
-        yield
-
-
-@asynccontextmanager
-async def serving(
-    app: Starlette, settings: Settings, *, shared_port: bool
-) -> AsyncIterator[tuple[str, Callable[[], None]]]:
-    """Serves the gateway until left, then finishes what is in flight; yields its address, and what reads a changed
-    certificate.
-
-    Raises:
-        BadConfig: the address cannot be used.
-    """
-    address = Address.parse(settings.http_listen)
-    listening = bound(address, socket.SO_REUSEADDR, *((socket.SO_REUSEPORT,) if shared_port else ()))
-    secure: dict[str, Any] = {}
-    if settings.tls_certificate:
-        secure = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key}
-    if settings.tls_client_ca:  # as over gRPC: every caller must then have one
-        secure |= {"ssl_ca_certs": settings.tls_client_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False,
-        timeout_keep_alive=30, timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
-        limit_concurrency=4 * settings.in_flight, h11_max_incomplete_event_size=32 << 10, **secure,
-    )  # fmt: skip
-    server = _Uvicorn(config)
-    config.load()
-
-    def reload() -> None:
-        if config.ssl and settings.tls_certificate:
-            config.ssl.load_cert_chain(settings.tls_certificate, settings.tls_key)
-
-    running = asyncio.create_task(server.serve([listening]))
-    try:
-        while not server.started and not running.done():
-            await asyncio.sleep(0.01)
-        if running.done():
-            running.result()
-        yield str(address.at(listening.getsockname()[1])), reload
-    finally:
-        server.should_exit = True
-        await running
-        listening.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from hashmatch import clock, convert
@@ -17,6 +17,8 @@ from hashmatch.errors import HashmatchError, Malformed, OverBudget, Overloaded, 
 from hashmatch.roles import Role
 from hashmatch.server.admission import ALONE, RETRY_SECONDS, Admission, Kind
 from hashmatch.server.metrics import Metrics
+from hashmatch.server.spool import Spool
+from hashmatch.server.upload import Upload
 from hashmatch.types import Hashed
 from hashmatch.v1 import common_pb2, match_pb2
 from hashmatch.v1.audit_pb2 import VerdictRecord
@@ -131,6 +133,27 @@ class Judge:
     def admit(self, size: int = 0) -> AbstractContextManager[Callable[[int], None]]:
         """A place for media of the caller's: as `Admission.admit`."""
         return self._admission.admit(size, share=CALLER.get().share)
+
+    @contextmanager
+    def upload(self) -> Iterator[Upload]:
+        """A place for media that comes in pieces; leaving it frees them.
+
+        Raises:
+            Overloaded: there is no room.
+        """
+        share, settings = CALLER.get().share, self.settings
+        with (
+            self._admission.admit(share=share) as hold,
+            self._admission.spooled.part(share) as keep,
+            Spool(settings.state / "spool", settings.spool_bytes) as spool,
+        ):
+            yield Upload(spool, self.bound, hold, keep)
+
+    async def uploaded(
+        self, header: match_pb2.MatchRequest, timeout: float | None, upload: Upload
+    ) -> match_pb2.MatchResponse:
+        """As `admitted`, for media that came in pieces."""
+        return await self.admitted(header, timeout, media=await upload.media(), digests=upload.digests())
 
     def bound(self, size: int, field: str) -> None:
         """Refuses media that is too long.

@@ -53,11 +53,13 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         self._short = Threads("calls", THREADS, MAX_CALLS, CALL_RETRY_SECONDS)
         self._long = Threads("searches", LONG_CALLS, LONG_CALLS, LONG_RETRY_SECONDS)
 
-    async def close(self) -> None:
-        """Waits until no call uses the lists any more: one may outlive its caller, and the store must outlive it."""
+    async def close(self, seconds: float) -> bool:
+        """Waits until no call uses the lists any more: one may outlive its caller, and the store must outlive it. False
+        where one takes longer."""
         await self._imports.close()
-        for threads in (self._short, self._long):
-            await asyncio.to_thread(threads.close)
+        self._trials.stop()
+        ended = await asyncio.gather(*(asyncio.to_thread(t.close, seconds) for t in (self._short, self._long)))
+        return all(ended)
 
     async def CreateList(self, request: lists_pb2.CreateListRequest, context: Context) -> lists_pb2.CreateListResponse:
         convert.refuse_unknown_fields(request)
@@ -122,6 +124,9 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         self, request: lists_pb2.RollBackListRequest, context: Context
     ) -> lists_pb2.RollBackListResponse:
         convert.refuse_unknown_fields(request)
+        if proposal := await self._short.run(self._proposals.propose, request, by=_caller()):
+            found = await self._short.run(self._lists.get, request.name)
+            return lists_pb2.RollBackListResponse(list=found, proposal=proposal)
         changed = await self._short.run(
             self._lists.roll_back, request.name, request.version, reason=request.reason, by=_caller()
         )
@@ -281,7 +286,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
         self, request: lists_pb2.WithdrawProposalRequest, context: Context
     ) -> lists_pb2.WithdrawProposalResponse:
         convert.refuse_unknown_fields(request)
-        gone = await self._short.run(self._proposals.withdraw, request.id)
+        gone = await self._short.run(self._proposals.withdraw, request.id, by=_caller())
         return lists_pb2.WithdrawProposalResponse(proposal=gone)
 
 

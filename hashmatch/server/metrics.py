@@ -177,7 +177,7 @@ class Metrics:
         """Brings the gauges to what is true now. Call it every second or so."""
         for kind in Kind:
             self._set("hashmatch_in_flight", admission.in_flight(kind), kind.value)
-        self._set("hashmatch_in_flight_bytes", admission.bytes_in_flight)
+        self._set("hashmatch_in_flight_bytes", admission.held.total)
         self._look_at_workers(service)
         self._set("hashmatch_serving", serving)
         self._set("hashmatch_ledger_queue", service.ledger.queued)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -26,9 +26,27 @@ KEEPALIVE_MS = 60 * 1000  # a peer that does not answer a ping for so long is go
 IDLE_MS = 30 * 60 * 1000  # a connection without calls is closed
 AGE_MS = 60 * 60 * 1000  # a connection is closed gently, so that clients spread over servers that were added
 AGE_GRACE_MS = 10 * 60_000  # that calls which are open then may still take; a stream goes on in another connection
+HTTP_PART = 4  # of all connections, one in so many is for the gateway, where there is one
 SPARE_DESCRIPTORS = 512  # for files, workers and pipes, beside those of connections
 
 trace = logging.getLogger(__name__)
+
+
+class Connections(NamedTuple):
+    """How many may be held at once, by port."""
+
+    grpc: int
+    http: int
+
+
+def connections(settings: Settings) -> Connections:
+    """As many as the settings say, of which the gateway has a fourth, and no more than there are descriptors for."""
+    descriptors = lifecycle.raise_file_limit()
+    most = min(settings.connections, max(64, descriptors - SPARE_DESCRIPTORS))
+    if most < settings.connections:
+        trace.warning("at most %d connections: the system allows %d open files", most, descriptors)
+    http = most // HTTP_PART if settings.http_listen else 0
+    return Connections(most - http, http)
 
 
 def listening(
@@ -49,10 +67,6 @@ def listening(
     Raises:
         BadConfig: the address cannot be used.
     """
-    descriptors = lifecycle.raise_file_limit()
-    connections = min(settings.connections, max(64, descriptors - SPARE_DESCRIPTORS))
-    if connections < settings.connections:
-        trace.warning("at most %d connections: the system allows %d open files", connections, descriptors)
     server = grpc.aio.server(
         interceptors=[gate],
         # gRPC holds a message before we see it, so calls are bounded too: media, look-ups, and those that watch.
@@ -67,7 +81,7 @@ def listening(
             ("grpc.http2.bdp_probe", 0),
             ("grpc.max_concurrent_streams", MAX_STREAMS),
             ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
-            ("grpc.max_allowed_incoming_connections", connections),
+            ("grpc.max_allowed_incoming_connections", connections(settings).grpc),
             ("grpc.so_reuseport", int(shared)),
             ("grpc.max_connection_idle_ms", IDLE_MS),
             ("grpc.max_connection_age_ms", AGE_MS),

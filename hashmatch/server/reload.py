@@ -15,7 +15,17 @@ from hashmatch.config import Settings
 from hashmatch.errors import BadConfig
 
 RELOADABLE = frozenset(
-    {"in_flight", "in_flight_bytes", "queue", "queue_ms", "spool_bytes", "drain_seconds", "log_format", "log_level"}
+    {
+        "in_flight",
+        "in_flight_bytes",
+        "queue",
+        "queue_ms",
+        "spool_bytes",
+        "spooled_bytes",
+        "drain_seconds",
+        "log_format",
+        "log_level",
+    }
 )
 LOOK_SECONDS = 1.0  # between two looks at the files
 

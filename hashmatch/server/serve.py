@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ from hashmatch.v1 import lists_pb2_grpc, log_pb2_grpc, match_pb2_grpc
 
 HEALTH_SECONDS = 0.1  # how often health is brought to what is true
 GAUGE_SECONDS = 1.0  # how often the gauges are
+END_SECONDS = 3.0  # beyond the drain, for calls on threads, which cannot be cancelled
 STUCK_SECONDS = 20.0  # without a turn of the event loop: only a restart cures that
 
 trace = logging.getLogger(__name__)
@@ -80,7 +82,9 @@ class Server:
         self._tracing = Tracing(settings)
         self._health = Health()
         self._reloader = reloader
-        self._admission = Admission(settings.in_flight_bytes, settings.in_flight, refused=self._metrics.refused)
+        self._admission = Admission(
+            settings.in_flight_bytes, settings.in_flight, settings.spooled_bytes, refused=self._metrics.refused
+        )
         self._stopping = asyncio.Event()
         self._flushing: asyncio.Task[None] | None = None  # what keys were used for, on its way to the disk
         self._turned = time.monotonic()  # when the event loop last came by
@@ -117,17 +121,28 @@ class Server:
                 closing.callback(self._monitor.close)
             await self._grpc.start()
             try:
-                async with self._gateway():
+                async with self._gateway() as stop_gateway:
                     yield
                     trace.info("stopping")
                     lifecycle.tell_manager("STOPPING=1", "STATUS=finishing what is in flight")
                     await self._health.report(False)
-                    await self._grpc.stop(self._reloader.settings.drain_seconds)
+                    await asyncio.gather(self._grpc.stop(self.drain_seconds), stop_gateway(self.drain_seconds))
             finally:
                 await self._grpc.stop(0)
-                await self._lists.close()
-                await asyncio.to_thread(self._audit.close)
+                ended = await asyncio.gather(
+                    self._lists.close(END_SECONDS), asyncio.to_thread(self._audit.close, END_SECONDS)
+                )
                 await asyncio.to_thread(self._callers.flush, force=True)
+                if not all(ended):
+                    self._leave_at_once()
+
+    def _leave_at_once(self) -> None:
+        """Ends this process beside calls that are still at work: a thread cannot be ended, and the store must not be
+        closed under it. Nothing of theirs was acknowledged; what they have not committed never was."""
+        trace.error("calls were still at work %.0f s after the drain; ending without them", END_SECONDS)
+        self._service.ledger.close()
+        logging.shutdown()
+        os._exit(0)
 
     def _listening(self) -> grpc.aio.Server:
         credentials = self._certificate.credentials() if self._certificate else None
@@ -141,21 +156,24 @@ class Server:
         )  # fmt: skip
         return server
 
+    @property
+    def drain_seconds(self) -> float:
+        """What a stop gives those in flight, as the settings say now."""
+        return self._reloader.settings.drain_seconds
+
     @asynccontextmanager
-    async def _gateway(self) -> AsyncIterator[None]:
+    async def _gateway(self) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
+        """The gateway, where it is wanted; yields what stops it."""
         if not self._settings.http_listen:
-            yield
+            yield _nothing
             return
-        from hashmatch.server import gateway  # its packages are an extra
+        from hashmatch.server import gateway, http_port  # their packages are an extra
 
         application = gateway.application(self._service, self._judge, self._gate)
-        async with gateway.serving(application, self._settings, shared_port=self._part.shared_port) as (
-            address,
-            reload,
-        ):
-            trace.info("the HTTP gateway listens on %s", address)
-            self._reload_gateway = reload
-            yield
+        async with http_port.serving(application, self._settings, shared_port=self._part.shared_port) as front:
+            trace.info("the HTTP gateway listens on %s", front.address)
+            self._reload_gateway = front.reload
+            yield front.stop
 
     async def until_stopped(self, announce: Callable[[str], None]) -> None:
         """Serves until a signal says stop.
@@ -260,7 +278,8 @@ class Server:
 
     def _apply(self, settings: Settings) -> None:
         logs.start(settings.log_format, settings.log_level)
-        self._admission.most_bytes, self._admission.most_requests = settings.in_flight_bytes, settings.in_flight
+        self._admission.most_requests = settings.in_flight
+        self._admission.held.most, self._admission.spooled.most = settings.in_flight_bytes, settings.spooled_bytes
         line = self._service.sandbox.line
         line.limit, line.seconds = settings.queue, settings.queue_ms / 1000
         self._judge.settings = settings
@@ -278,6 +297,10 @@ class Server:
             f"SERVING on {self._address}: {len(generation.segments)} active lists, {entries} entries, revision "
             f"{generation.revision}, {self._settings.workers} workers behind {walls}{metrics}"
         )
+
+
+async def _nothing(_drain_seconds: float) -> None:
+    """Stops what was not started."""
 
 
 def _keep_big_buffers() -> None:

@@ -20,13 +20,12 @@ from hashmatch.media import limits
 from hashmatch.media.sniff import DECODED
 from hashmatch.server.errors import status_of
 from hashmatch.server.judge import Judge
-from hashmatch.server.spool import Spool
+from hashmatch.server.upload import in_time
 from hashmatch.types import Wanted
 from hashmatch.v1 import match_pb2, match_pb2_grpc
 
 STREAM_WINDOW = 16  # items of one stream judged at once; more wait unread, so that flow control holds the sender back
 STREAM_WAIT = 10.0  # seconds that an item of a stream without a deadline waits for room, before it is refused
-CHUNK_SECONDS = 30.0  # between two chunks of an upload; a sender who is silent for longer is gone
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -133,15 +132,9 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
     async def MatchUpload(
         self, requests: AsyncIterator[match_pb2.MatchUploadRequest], context: Context
     ) -> match_pb2.MatchResponse:
-        settings = self._judge.settings
         header: match_pb2.MatchRequest | None = None
-        # What is spooled holds no memory, so a slow sender keeps nobody else's place for it: only what is in memory is
-        # admitted while it comes, and the whole once there is a verdict to make.
-        with (
-            self._judge.admit() as grow,
-            Spool(settings.state / "spool", settings.spool_bytes) as spool,
-        ):
-            while (part := await _next(requests)) is not None:
+        with self._judge.upload() as upload:
+            async for part in in_time(requests, "chunk"):
                 convert.refuse_unknown_fields(part)
                 if part.WhichOneof("part") == "header":
                     if header is not None:
@@ -150,16 +143,10 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
                 elif header is None:
                     raise Malformed("the header comes first", field="chunk")
                 else:
-                    self._judge.bound(spool.size + len(part.chunk), "chunk")
-                    before = spool.in_memory
-                    spool.write(part.chunk)
-                    grow(spool.in_memory - before)
+                    await upload.receive(part.chunk, "chunk")
             if header is None:
                 raise Malformed("the upload is empty", field="header")
-            grow(spool.size - spool.in_memory)
-            return await self._judge.admitted(
-                header, context.time_remaining(), media=spool.media(), digests=spool.digests()
-            )
+            return await self._judge.uploaded(header, context.time_remaining(), upload)
 
     async def Hash(self, request: match_pb2.HashRequest, context: Context) -> match_pb2.HashResponse:
         convert.refuse_unknown_fields(request)
@@ -227,10 +214,3 @@ def capabilities(service: Service) -> match_pb2.GetCapabilitiesResponse:
         versions=service.versions,
         variants=QUERY_VARIANTS,
     )
-
-
-async def _next(requests: AsyncIterator[match_pb2.MatchUploadRequest]) -> match_pb2.MatchUploadRequest | None:
-    try:
-        return await asyncio.wait_for(anext(requests, None), CHUNK_SECONDS)
-    except TimeoutError as e:
-        raise Malformed(f"nothing came for {CHUNK_SECONDS:.0f} s", field="chunk") from e

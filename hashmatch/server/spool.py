@@ -40,16 +40,26 @@ class Spool:
         """Bytes that are held in memory."""
         return len(self._held)
 
+    @property
+    def on_disk(self) -> int:
+        """Bytes that are held on the disk."""
+        return self.size - len(self._held)
+
+    def stays(self, length: int) -> bool:
+        """Whether the next `length` bytes will stay in memory."""
+        return self._file is None and len(self._held) + length <= self._threshold
+
     def write(self, chunk: bytes) -> None:
         """Takes the next bytes.
 
         Raises:
             StoreFull, StoreFailed: the disk refused them.
         """
+        stays = self.stays(len(chunk))
         for one in self._hashes:
             one.update(chunk)
         self.size += len(chunk)
-        if self._file is None and len(self._held) + len(chunk) <= self._threshold:
+        if stays:
             self._held += chunk
             return
         try:

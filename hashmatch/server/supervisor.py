@@ -188,7 +188,8 @@ class Supervisor:
         children = list(self._children.values())
         for child in children:
             child.signal(signal.SIGTERM)
-        until = time.monotonic() + self._settings.drain_seconds + STOP_SLACK_SECONDS
+        drain = max((child.drain_seconds for child in children), default=0.0)
+        until = time.monotonic() + drain + STOP_SLACK_SECONDS
         while any(child.running for child in children) and time.monotonic() < until:
             await asyncio.sleep(0.02)
         for child in children:
@@ -217,6 +218,7 @@ class _Child:
         self.line = ""  # what it announced, once it serves
         self.not_ready = "starting"
         self.not_live = ""
+        self.drain_seconds = settings.drain_seconds  # as it has them now
         self.last_words = ""
         self.heard_at = time.monotonic()
 
@@ -245,6 +247,7 @@ class _Child:
             self.last_words = report.get("failed", self.last_words)
             self.not_ready = report.get("not_ready", self.not_ready)
             self.not_live = report.get("not_live", self.not_live)
+            self.drain_seconds = report.get("drain_seconds", self.drain_seconds)
             said()
         self.not_ready = "ended"
         return await self._process.wait()

@@ -26,7 +26,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from hashmatch.errors import HashmatchError
+from hashmatch.errors import HashmatchError, Unavailable
 from hashmatch.store import codec, keys
 from hashmatch.store.env import Env, Txn
 from hashmatch.v1.store_pb2 import TrafficRecord
@@ -73,15 +73,21 @@ class Traffic:
         """
         self.env = Env(state / "traffic", TABLES, readonly=readonly)
         self._key = keys.kept(state, "traffic", create=not readonly)
+        self._stopping = threading.Event()
 
     def close(self) -> None:
         self.env.close()
+
+    def stop(self) -> None:
+        """Ends whatever goes through the items now."""
+        self._stopping.set()
 
     def items(self) -> Iterator[tuple[Slot, TrafficRecord]]:
         """Every item by day, in short transactions.
 
         Raises:
             Corrupt: one of them is damaged.
+            Unavailable: it was stopped.
         """
         start = b""
         while True:
@@ -89,6 +95,8 @@ class Traffic:
                 found = cursor.set_range(start) if start else cursor.first()
                 page = list(islice(cursor.iternext(), PAGE)) if found else []
             for key, value in page:
+                if self._stopping.is_set():
+                    raise Unavailable("the server is stopping; ask again")
                 yield _SLOT.unpack(key), codec.read(key, value, "items", TrafficRecord)
             if len(page) < PAGE:
                 return

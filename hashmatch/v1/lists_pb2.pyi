@@ -1012,16 +1012,22 @@ class RollBackListResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LIST_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def list(self) -> Global___HashList: ...
+    @_builtins.property
+    def proposal(self) -> Global___Proposal:
+        """Set where the list wants two persons: nothing has changed yet."""
+
     def __init__(
         self,
         *,
         list: Global___HashList | None = ...,
+        proposal: Global___Proposal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list", "proposal", b"proposal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["list", b"list", "proposal", b"proposal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1997,6 +2003,7 @@ class Proposal(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     SUPPRESS_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    ROLL_BACK_FIELD_NUMBER: _builtins.int
     POLICY_BEFORE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     list: _builtins.str
@@ -2014,6 +2021,8 @@ class Proposal(_message.Message):
     @_builtins.property
     def release(self) -> Global___ReleaseEntryRequest: ...
     @_builtins.property
+    def roll_back(self) -> Global___RollBackListRequest: ...
+    @_builtins.property
     def policy_before(self) -> Global___Policy:
         """Of a policy: the one it was proposed against; another since then makes the proposal void."""
 
@@ -2028,13 +2037,14 @@ class Proposal(_message.Message):
         policy: Global___SetPolicyRequest | None = ...,
         suppress: Global___SuppressEntryRequest | None = ...,
         release: Global___ReleaseEntryRequest | None = ...,
+        roll_back: Global___RollBackListRequest | None = ...,
         policy_before: Global___Policy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "change", b"change", "expires_at", b"expires_at", "policy", b"policy", "policy_before", b"policy_before", "release", b"release", "suppress", b"suppress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "change", b"change", "expires_at", b"expires_at", "policy", b"policy", "policy_before", b"policy_before", "release", b"release", "roll_back", b"roll_back", "suppress", b"suppress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "change", b"change", "expires_at", b"expires_at", "id", b"id", "list", b"list", "policy", b"policy", "policy_before", b"policy_before", "release", b"release", "suppress", b"suppress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "change", b"change", "expires_at", b"expires_at", "id", b"id", "list", b"list", "policy", b"policy", "policy_before", b"policy_before", "release", b"release", "roll_back", b"roll_back", "suppress", b"suppress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["policy", "suppress", "release"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["policy", "suppress", "release", "roll_back"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 

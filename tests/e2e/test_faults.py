@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
 import threading
 import time
 
@@ -13,8 +14,9 @@ import pytest
 from pictures import jpeg, png
 
 from hashmatch import errors
+from hashmatch.address import Address
 from hashmatch.client import Finding
-from hashmatch.v1 import lists_pb2, lists_pb2_grpc
+from hashmatch.v1 import lists_pb2, lists_pb2_grpc, match_pb2_grpc
 
 
 def list_picture(deployment, tmp_path, seed=1):
@@ -108,6 +110,28 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0(deployment, tmp_path):
     assert deployment.stop(signal.SIGTERM) == 0
     asking.join()
     assert findings == [Finding.FINDING_MATCH]
+
+
+def test_sigterm_waits_for_slow_senders_no_longer_than_stated(deployment):
+    deployment.environ["HASHMATCH_DRAIN_SECONDS"] = "1"
+    deployment.serve("--workers", "1", "--http-listen", "127.0.0.1:0")
+    http = Address.parse((deployment.state.parent / "trace").read_text().partition("gateway listens on ")[2].split()[0])
+    head = b"POST /v1/match HTTP/1.1\r\nhost: h\r\ncontent-type: image/png\r\ncontent-length: 1000\r\n\r\n"
+    with (
+        socket.create_connection((http.host, http.port)) as slow,
+        socket.create_connection((http.host, http.port)) as silent,
+        grpc.insecure_channel(deployment.address) as channel,
+    ):
+        slow.sendall(head + bytes(100))
+        left = threading.Event()
+        call = match_pb2_grpc.MatchServiceStub(channel).MatchStream(iter(lambda: left.wait(20) and None, None))
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert deployment.stop(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 1 + 5
+        left.set()
+        assert silent.recv(1) == b""
+        assert call.code() is not None
 
 
 def test_sigterm_in_the_middle_of_an_import_changes_nothing_and_exits_0(deployment, tmp_path):

@@ -72,7 +72,7 @@ def test_a_proposal_is_void_once_the_policy_is_another(proposals, keeper, strict
     proposals.approve(first.id, by="bob")
     with pytest.raises(Refused, match="has changed since"):
         proposals.approve(second.id, by="bob")
-    proposals.withdraw(second.id)
+    proposals.withdraw(second.id, by="ann")
     assert proposals.waiting() == []
 
 
@@ -115,3 +115,31 @@ def test_a_proposal_expires(store, keeper, strict, released):
     proposals.propose(wider(shadow=True), by="ann")
     with store.view() as view:
         assert len(view.proposals()) == 1  # the expired one is gone
+
+
+def test_going_back_waits_too_and_goes_where_it_said(proposals, keeper, store, strict, fingerprint):
+    for n in range(3):
+        keeper.activate("ours", keeper.add("ours", fingerprint(n), reason="r", by="ann").list.version, by="bob")
+    back = lists_pb2.RollBackListRequest(name="ours", reason="matches too much")
+    proposal = proposals.propose(back, by="ann")
+    assert (keeper.get("ours").version, proposal.roll_back.version) == (3, 2)
+    for alone in ("", "ann"):
+        with pytest.raises(Refused, match="another person"):
+            keeper.roll_back("ours", by="ann", approver=alone)
+    with pytest.raises(Refused, match="roll back to it"):
+        keeper.activate("ours", 1, by="ann")
+    with pytest.raises(Refused, match="ann proposed this"):
+        proposals.approve(proposal.id, by="ann")
+    proposals.approve(proposal.id, by="bob")
+    assert keeper.get("ours").version == 2
+    with store.view() as view:
+        change = view.changes(view.revision - 1, 1)[0]
+    assert (change.by, change.approver, change.reason) == ("ann", "bob", "matches too much")
+
+
+def test_a_version_that_never_acted_cannot_be_gone_back_to(proposals, keeper, strict, fingerprint):
+    with pytest.raises(Refused, match="no version active before"):
+        proposals.propose(lists_pb2.RollBackListRequest(name="ours", reason="r"), by="ann")
+    keeper.add("ours", fingerprint(1), reason="r", by="ann")
+    with pytest.raises(Refused, match="never active"):
+        proposals.propose(lists_pb2.RollBackListRequest(name="ours", version=1, reason="r"), by="ann")

@@ -56,7 +56,7 @@ def talk(keeper: ListKeeper, store: ListStore, recipes: Mapping[str, Recipe]) ->
                 return await conversation(lists_pb2_grpc.ListServiceStub(channel))
         finally:
             await server.stop(None)
-            await servicer.close()
+            assert await servicer.close(5)
 
     return lambda conversation: asyncio.run(converse(conversation))
 

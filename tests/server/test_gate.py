@@ -27,6 +27,8 @@ async def _echo(request, context):
         return 1 // 0
     if request == b"malformed":
         raise Malformed("too long", field="media")
+    if request == b"wait":
+        await asyncio.sleep(10)
     return CALLER.get().name.encode()
 
 
@@ -57,10 +59,10 @@ def credentials(tmp_path):
         yield opened
 
 
-async def code_of(channel, method, key=None, request=b"x", metadata=()):
+async def code_of(channel, method, key=None, request=b"x", metadata=(), timeout=None):
     shown = (("authorization", f"Bearer {key}"),) if key else ()
     try:
-        await channel.unary_unary(method)(request, metadata=(*shown, *metadata))
+        await channel.unary_unary(method)(request, metadata=(*shown, *metadata), timeout=timeout)
     except grpc.aio.AioRpcError as e:
         return e.code().name
     return "OK"
@@ -143,6 +145,24 @@ def test_calls_are_counted_by_method_and_code(credentials):
     assert 'hashmatch_requests_total{code="PERMISSION_DENIED",method="other"} 1.0' in text or (
         'hashmatch_requests_total{code="PERMISSION_DENIED",method="Undeclared"} 1.0' in text
     )
+
+
+def test_a_deadline_that_passes_is_counted_as_such_and_a_hang_up_as_another(credentials):
+    metrics = Metrics()
+
+    async def conversation():
+        async with gated(Callers(credentials, auth="open"), metrics) as channel:
+            hash_ = "/hashmatch.v1.MatchService/Hash"
+            assert await code_of(channel, hash_, request=b"wait", timeout=0.2) == "DEADLINE_EXCEEDED"
+            hung_up = channel.unary_unary(hash_)(b"wait", timeout=5)
+            await asyncio.sleep(0.1)
+            hung_up.cancel()
+            await asyncio.sleep(0.3)
+
+    asyncio.run(conversation())
+    text = metrics.text().decode()
+    for code in ("DEADLINE_EXCEEDED", "CANCELLED"):
+        assert f'hashmatch_requests_total{{code="{code}",method="Hash"}} 1.0' in text
 
 
 def test_headers_past_the_limit_and_odd_ones_harm_nobody_else(credentials):
