@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from hashmatch.errors import HashmatchError, Overloaded
 from hashmatch.media.fair import FairQueue
 
-SHORT_SECONDS = 0.03  # of foreseen wait while there is too much: some four small pictures for each worker
+SHORT_SECONDS = 0.02  # of foreseen wait while there is too much: some three small pictures for each worker
 ALWAYS, ALWAYS_SHORT = 16, 2  # who may wait for each of what is lent out, in any case; while there is too much
 # Since the last refusal. Under real overload one comes every few milliseconds; near capacity a line that is short for
 # longer refuses for nothing (simulated at 100 % of capacity: 15 % for a whole second, 8 % for a quarter).

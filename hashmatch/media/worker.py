@@ -21,7 +21,7 @@ from hashmatch.media import protocol, walls
 from hashmatch.types import Examination, Hashed, Reason, Wanted
 
 KEPT_BYTES = 4 << 20  # a buffer this big stays between requests: most pictures fit; above it memory is given back
-NICENESS = 5  # of 19: where cores are short, the server that refuses, answers and records goes before decoding
+NICENESS = 10  # of 19: where cores are short, the server that refuses, answers and records goes before decoding
 STALE_BYTES = 16 << 20  # of heap that earlier media left; with less, another try would fail as the first did
 
 _LIBC = ctypes.CDLL(None)
