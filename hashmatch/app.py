@@ -37,6 +37,10 @@ from hashmatch.store.traffic import Sample, Traffic
 from hashmatch.trials import Trials
 from hashmatch.types import Fingerprint, ListState, Revision, Wanted
 from hashmatch.v1.store_pb2 import EntryCountRecord, ListRecord, VersionRecord
+from hashmatch.workflow import destinations, policy_file
+from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.facts import plan_by
+from hashmatch.workflow.sender import Line, Sender
 
 trace = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ class Service:
     trials: Trials
     proposals: Proposals
     credentials: Credentials
+    casework: Casework
 
     @property
     def widths(self) -> dict[str, int]:
@@ -106,6 +111,9 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
             origin=settings.log_origin,
         )
         closing.callback(ledger.close)
+        cases = casework(ledger, settings)
+        if settings.cases:
+            ledger.consequences = cases
         live = live_index(store, settings, recipes, keeper.entry_ids)
         follower = Follower(
             live,
@@ -133,10 +141,30 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
         closing.push_async_callback(_end, asyncio.create_task(publisher.run(), name="publisher"))
         trials = Trials(keeper, store, live, traffic, ledger, running_versions)
         proposals = Proposals(store, keeper, release=partial(release, ledger))
+        if settings.cases:
+            closing.callback(_sending(ledger, cases, settings).close)
         yield Service(
             settings, recipes, running_versions, store, keeper, ledger, sandbox, live, follower, pipeline, trials,
-            proposals, credentials,
+            proposals, credentials, cases,
         )  # fmt: skip
+
+
+def _sending(ledger: Ledger, cases: Casework, settings: Settings) -> Sender:
+    endpoints = destinations.load(settings.workflow).endpoints
+    sender = Sender(ledger, cases, {one.name: Line(one.opened(), one.confirms) for one in endpoints})
+    sender.start()
+    return sender
+
+
+def casework(ledger: Ledger, settings: Settings) -> Casework:
+    """The cases of a ledger, under the policy that the settings name.
+
+    Raises:
+        BadConfig: it, or the file of destinations, cannot be read, or is wrong.
+    """
+    policy = policy_file.load(settings.policy)
+    wanted = destinations.load(settings.workflow)
+    return Casework(ledger.env, ledger.sealing, partial(plan_by, policy), wanted.route, clocks=policy.clocks)
 
 
 def release(

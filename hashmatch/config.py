@@ -229,6 +229,13 @@ class Settings:
     log_retention_days: int = _setting(
         0, _retention, "after which what is personal in logged verdicts is erased, in whole months; 0: never"
     )
+    cases: bool = _setting(True, _yes_no, "open a case for every MATCH that is not of lists in shadow mode alone")
+    policy: Path | None = _setting(
+        None, _path_or_none, "TOML file of what follows from a match; none: the policy that comes with hashmatch"
+    )
+    workflow: Path | None = _setting(
+        None, _path_or_none, "TOML file of destinations and of who reports; none: nothing is sent"
+    )
     traffic_sample: int = _setting(
         100_000, _whole(0, 10_000_000), "items of recent traffic kept to try lists on; 0 keeps none"
     )  # fmt: skip

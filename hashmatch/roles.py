@@ -53,7 +53,7 @@ class Open(StrEnum):
 Permission = Role | Open
 
 _MATCH, _LISTS = "/hashmatch.v1.MatchService/", "/hashmatch.v1.ListService/"
-_AUDIT = "/hashmatch.v1.AuditService/"
+_AUDIT, _CASES = "/hashmatch.v1.AuditService/", "/hashmatch.v1.CaseService/"
 
 RPCS: Mapping[str, Permission] = {
     f"{_MATCH}Match": Role.UPLOADER,
@@ -92,6 +92,21 @@ RPCS: Mapping[str, Permission] = {
     f"{_AUDIT}ProveConsistency": Role.AUDITOR,
     f"{_AUDIT}ExportLog": Role.AUDITOR,
     f"{_AUDIT}ReplayVerdict": Role.AUDITOR,
+    f"{_CASES}ListCases": Role.REVIEWER,
+    f"{_CASES}GetCase": Role.REVIEWER,
+    f"{_CASES}ClaimCase": Role.REVIEWER,
+    f"{_CASES}UnclaimCase": Role.REVIEWER,
+    # Deciding what was escalated asks for "lead" besides.
+    f"{_CASES}DecideCase": Role.REVIEWER,
+    f"{_CASES}EscalateCase": Role.REVIEWER,
+    f"{_CASES}ReopenCase": Role.LEAD,
+    f"{_CASES}RecordReport": Role.LEAD,
+    f"{_CASES}HoldCase": Role.LE_LIAISON,
+    f"{_CASES}ReleaseHold": Role.LE_LIAISON,
+    f"{_CASES}ListDispatches": Role.LEAD,
+    f"{_CASES}RetryDispatch": Role.LEAD,
+    # The platform says this, with the key that it uploads with.
+    f"{_CASES}ConfirmDispatch": Role.UPLOADER,
     # A load balancer asks these, and learns nothing but whether to send traffic.
     "/grpc.health.v1.Health/Check": Open.ANYONE,
     "/grpc.health.v1.Health/List": Open.ANYONE,
@@ -140,6 +155,24 @@ VERBS: Mapping[str, Permission] = {
     "log verify": Open.ANYONE,
     "log rotate-key": Role.ADMIN,
     "log erase": Role.ADMIN,
+    "cases list": Role.REVIEWER,
+    "cases show": Role.REVIEWER,
+    "cases claim": Role.REVIEWER,
+    "cases unclaim": Role.REVIEWER,
+    "cases decide": Role.REVIEWER,
+    "cases escalate": Role.REVIEWER,
+    "cases reopen": Role.LEAD,
+    "cases report": Role.LEAD,
+    "cases hold": Role.LE_LIAISON,
+    "cases release": Role.LE_LIAISON,
+    "kpi": Role.LEAD,
+    "policy show": Open.ANYONE,
+    "policy check": Open.ANYONE,
+    "policy explain": Role.AUDITOR,
+    "outbox secret": Open.ANYONE,
+    "outbox list": Role.LEAD,
+    "outbox retry": Role.LEAD,
+    "outbox confirm": Role.LEAD,
     "keys create": Role.ADMIN,
     "keys list": Role.ADMIN,
     "keys revoke": Role.ADMIN,

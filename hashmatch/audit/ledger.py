@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from hashmatch import clock
 from hashmatch.audit import entry_counts, runs, tables
@@ -31,10 +32,20 @@ from hashmatch.errors import Conflict, HashmatchError, Malformed, Refused, Store
 from hashmatch.store import keys
 from hashmatch.store.env import Txn
 from hashmatch.v1.audit_pb2 import Event, VerdictRecord
-from hashmatch.v1.common_pb2 import Finding
+from hashmatch.v1.common_pb2 import FINDING_MATCH, Finding
 from hashmatch.v1.store_pb2 import EntryCountRecord
 
 TIDY_SECONDS = 60.0  # between two flushes of counts, two sweeps of old request ids, and two checkpoints at most
+
+
+class Consequences(Protocol):
+    """What follows from a MATCH, in its own transaction."""
+
+    def __call__(self, log: Appending, record: VerdictRecord) -> Callable[[], None]:
+        """Sets the record's `case_id`, or `no_case`; what is to be done once the record is in the log.
+
+        Both write in the transaction of `log`, and neither waits for anything.
+        """
 
 
 class Ledger(LedgerReader):
@@ -69,6 +80,7 @@ class Ledger(LedgerReader):
         self._pending = Pending()
         self._tally = Tally()
         self._run = run
+        self.consequences: Consequences | None = None  # of a MATCH; set before there is one. None: nothing follows here
         self._writer: GroupWriter | None = None
         self._journal: Journal | None = None
         if not readonly:
@@ -115,7 +127,9 @@ class Ledger(LedgerReader):
         if remember and not record.request_id:
             raise Malformed("what has no request id cannot be remembered", field="request_id")
         answer = answer_of(record, whole=log) if remember else None
-        fact = Waiting(Event(verdict=record), tables.request_key(record.request_id), answer, log, record.ByteSize())
+        fact = Waiting(
+            Event(verdict=record), tables.request_key(record.request_id), answer, log, record.ByteSize(), record
+        )
         if answer is not None:
             self._pending.hold(fact.request, answer, fact.written)
         self._put(fact)
@@ -123,7 +137,7 @@ class Ledger(LedgerReader):
 
     def record(self, event: Event) -> Future[int]:
         """A future that is done once another fact is on disk: its sequence. As `append`; the event is the ledger's."""
-        fact = Waiting(event, b"", None, True, event.ByteSize())
+        fact = Waiting(event, b"", None, True, event.ByteSize(), None)
         self._put(fact)
         return fact.written
 
@@ -143,12 +157,13 @@ class Ledger(LedgerReader):
         with self._step() as log:
             for fact in group:
                 try:
-                    outcomes.append(self._write(log, fact))
+                    sequence = self._write(log, fact)
                 except Conflict as e:
                     outcomes.append(e)
                     continue
+                outcomes.append(sequence)
                 if fact.log and fact.fact.HasField("verdict"):
-                    logged.append((log.size, fact.fact.verdict))
+                    logged.append((sequence, fact.fact.verdict))
             trips = self._entries.add(log.txn, logged)
             for trip in trips:
                 log.append(entry_counts.held_event(trip))
@@ -164,14 +179,27 @@ class Ledger(LedgerReader):
             verdict_id = fact.fact.verdict.verdict_id
             if verdict_id:
                 self.rows.refuse_taken(log.txn, verdict_id)
+            follow = self._follow_up(log, fact)
             leaf = Event()
             leaf.CopyFrom(fact.fact)  # what is sealed of the leaf is counted of the fact
             sequence = log.append(leaf)
             if verdict_id:
                 self.rows.put_verdict(log.txn, verdict_id, sequence)
+            follow()
         if fact.answer is not None:
             self.rows.remember(log.txn, fact.request, fact.answer)
         return sequence
+
+    def _follow_up(self, log: Appending, fact: Waiting) -> Callable[[], None]:
+        """Names the case of a MATCH wherever the verdict is told; what is to be written once its event is."""
+        if self.consequences is None or fact.fact.verdict.finding != FINDING_MATCH:
+            return lambda: None
+        follow = self.consequences(log, fact.fact.verdict)
+        named = fact.fact.verdict
+        for told in (fact.record, fact.answer.verdict if fact.answer is not None else None):
+            if told is not None:
+                told.case_id, told.no_case = named.case_id, named.no_case
+        return follow
 
     @contextmanager
     def _step(self, *, sign: bool = False) -> Iterator[Appending]:

@@ -30,6 +30,11 @@ class LedgerReader:
         self.sealing = Sealing(self._env, b"", b"")
         self.checkpoints = Checkpoints(self._env, self._leaves, state)
 
+    @property
+    def env(self) -> Env:
+        """The environment, for what keeps tables of its own in it."""
+        return self._env
+
     def last_sequence(self) -> int:
         """The sequence of the last event on disk; 0 where there is none."""
         with self._env.read() as txn:

@@ -107,6 +107,11 @@ class Sealing:
             txn.put(row, codec.seal(row, key_id), db=self._subjects)
         return key_id, record.key
 
+    def subject_digest(self, subject: Subject) -> bytes:
+        """What a subject's rows are found by; empty where nobody is named."""
+        about = whose(subject)
+        return self._subject_digest(about) if about else b""
+
     def _subject_row(self, kind: Class, whose: bytes, month: int) -> bytes:
         return self._subject_digest(whose) + struct.pack(">BH", kind, month)
 

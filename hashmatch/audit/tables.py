@@ -18,6 +18,21 @@
     guard          "from"                           → sequence u64   the first event whose matches are counted
                    "held"                           → keys of entry_counts, one a line, of what is held
 
+The workflow's tables, whose rows are messages of cases.proto and reports.proto and whose keys are made in `workflow/`:
+
+    cases          case id                          → Case
+    case_items     case id, 0, number u32           → CaseItem
+    case_subjects  keyed digest of a subject        → case id        its latest case
+    case_order     closed u8, tier u8, detected µs u64, case id → nothing  for lists, the most urgent first
+    entry_cases    LIST/ENTRY, 0, case id           → nothing        which cases an entry made
+    case_clocks    µs u64, case id, 0, clock        → nothing        when a person must have acted
+    dispatches     case id, ".", number             → DispatchRecord
+    outbox         destination, 0, due µs u64, dispatch id → nothing  what is sent, or missed, next
+    lanes          destination, 0, keyed digest of a subject, number u64 → dispatch id  what waits, in order
+    holds          case id, 0, hold id              → HoldRecord
+    reports        report id                        → ReportRow
+    report_queue   µs u64, report id                → nothing        when a report is looked at next
+
 Numbers are big-endian, so that key order is number order. Minutes are whole minutes since 1970-01-01 UTC.
 Every value is sealed by `store.codec`.
 """
@@ -33,7 +48,11 @@ VERDICTS: Final = ("verdict_ids", "requests", "request_times", "counts")
 LOG: Final = ("events", "nodes", "checkpoints", "log")
 SEALING: Final = ("subjects", "subject_keys")
 ENTRIES: Final = ("entry_counts", "guard")
-NAMES: Final = (*LOG, *VERDICTS, *SEALING, *ENTRIES)
+CASES: Final = ("cases", "case_items", "case_subjects", "case_order", "entry_cases", "case_clocks")
+OUTBOX: Final = ("dispatches", "outbox", "lanes")
+HOLDS: Final = "holds"
+REPORTS: Final = ("reports", "report_queue")
+NAMES: Final = (*LOG, *VERDICTS, *SEALING, *ENTRIES, *CASES, *OUTBOX, HOLDS, *REPORTS)
 FORMAT = 2  # 1 kept verdicts without a tree
 FROM, HELD = b"from", b"held"  # keys in `guard`
 MAX_MINUTE = (1 << 32) - 1  # year 10136; clocks beyond either end are held there

@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from hashmatch.errors import HashmatchError, Overloaded, StoreFailed, StoreFull, Unavailable
-from hashmatch.v1.audit_pb2 import Event
+from hashmatch.v1.audit_pb2 import Event, VerdictRecord
 from hashmatch.v1.store_pb2 import RequestRecord
 
 MAX_GROUP = 1024  # facts in one transaction: about 50 ms of work, so that nobody waits long behind others
@@ -40,6 +40,7 @@ class Waiting:
     answer: RequestRecord | None  # what is kept under it; None: nothing
     log: bool
     size: int  # bytes of the fact
+    record: VerdictRecord | None  # of whoever waits, who reads it once `written` is done; None: nobody does
     written: Future[int] = field(default_factory=Future)
 
 

@@ -12,10 +12,25 @@ import sys
 from collections.abc import Sequence
 
 from hashmatch import __version__
-from hashmatch.cli import accounts, backup, check, hash, keys, lists, log, match, options, serve, status
+from hashmatch.cli import (
+    accounts,
+    backup,
+    cases,
+    check,
+    hash,
+    keys,
+    kpi,
+    lists,
+    log,
+    match,
+    options,
+    policy,
+    serve,
+    status,
+)
 from hashmatch.errors import HashmatchError
 
-VERBS = (serve, match, hash, lists, log, keys, status, backup, check)
+VERBS = (serve, match, hash, lists, log, cases, policy, kpi, keys, status, backup, check)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -110,6 +110,7 @@ def record_to_response(record: audit_pb2.VerdictRecord) -> match_pb2.MatchRespon
         matches_found=record.matches_found,
         frames=record.frames,
         set_aside=record.set_aside,
+        case_id=record.case_id,
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from grpc_health.v1 import health, health_pb2
 
-from hashmatch.v1 import lists_pb2, log_pb2, match_pb2
+from hashmatch.v1 import cases_pb2, lists_pb2, log_pb2, match_pb2
 
 SERVICES = (
     "",
     match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name,
     lists_pb2.DESCRIPTOR.services_by_name["ListService"].full_name,
+    cases_pb2.DESCRIPTOR.services_by_name["CaseService"].full_name,
     log_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
 )
 LIVE = "live"  # the service name under which liveness is asked for; all others are readiness

@@ -24,6 +24,7 @@ from hashmatch.errors import HashmatchError
 from hashmatch.server import lifecycle, logs, port
 from hashmatch.server.admission import Admission
 from hashmatch.server.audit import AuditServicer
+from hashmatch.server.cases import CaseServicer
 from hashmatch.server.gate import Gate
 from hashmatch.server.health import Health
 from hashmatch.server.judge import Judge
@@ -34,7 +35,7 @@ from hashmatch.server.reload import LOOK_SECONDS, Reloader
 from hashmatch.server.service import MatchServicer
 from hashmatch.server.tls import Certificate
 from hashmatch.server.tracing import Tracing
-from hashmatch.v1 import lists_pb2_grpc, log_pb2_grpc, match_pb2_grpc
+from hashmatch.v1 import cases_pb2_grpc, lists_pb2_grpc, log_pb2_grpc, match_pb2_grpc
 
 HEALTH_SECONDS = 0.1  # how often health is brought to what is true
 GAUGE_SECONDS = 1.0  # how often the gauges are
@@ -111,7 +112,7 @@ class Server:
                 self._service.keeper, self._service.trials, self._service.proposals, state=self._settings.state,
                 recipes=self._settings.recipes,
             )  # fmt: skip
-            self._audit = AuditServicer(self._service)
+            self._audit, self._cases = AuditServicer(self._service), CaseServicer(self._service)
             self._gate = Gate(self._callers, self._metrics, self._tracing, self._judge.read, self._judge.missed)
             self._grpc = self._listening()
             if self._part.metrics and self._settings.metrics_listen:
@@ -130,7 +131,8 @@ class Server:
             finally:
                 await self._grpc.stop(0)
                 ended = await asyncio.gather(
-                    self._lists.close(END_SECONDS), asyncio.to_thread(self._audit.close, END_SECONDS)
+                    self._lists.close(END_SECONDS),
+                    *(asyncio.to_thread(one.close, END_SECONDS) for one in (self._audit, self._cases)),
                 )
                 await asyncio.to_thread(self._callers.flush, force=True)
                 if not all(ended):
@@ -151,6 +153,7 @@ class Server:
                 match_pb2_grpc.add_MatchServiceServicer_to_server: MatchServicer(self._service, self._judge),
                 lists_pb2_grpc.add_ListServiceServicer_to_server: self._lists,
                 log_pb2_grpc.add_AuditServiceServicer_to_server: self._audit,
+                cases_pb2_grpc.add_CaseServiceServicer_to_server: self._cases,
                 health_pb2_grpc.add_HealthServicer_to_server: self._health.servicer,
             },
         )  # fmt: skip

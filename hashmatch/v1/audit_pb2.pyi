@@ -35,6 +35,8 @@ class _NoCaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoCase.ValueTy
     """Every list that matched is in shadow mode."""
     NO_CASE_NOT_KEPT: _NoCase.ValueType  # 2
     """No case work is done here: the caller acts on the answer."""
+    NO_CASE_POLICY: _NoCase.ValueType  # 3
+    """Policy wants nothing of such a match, or has no legal basis to act on it."""
 
 class NoCase(_NoCase, metaclass=_NoCaseEnumTypeWrapper):
     """Why a MATCH has no case."""
@@ -44,6 +46,8 @@ NO_CASE_SHADOW: NoCase.ValueType  # 1
 """Every list that matched is in shadow mode."""
 NO_CASE_NOT_KEPT: NoCase.ValueType  # 2
 """No case work is done here: the caller acts on the answer."""
+NO_CASE_POLICY: NoCase.ValueType  # 3
+"""Policy wants nothing of such a match, or has no legal basis to act on it."""
 Global___NoCase: _TypeAlias = NoCase  # noqa: Y015
 
 class _ListChangeKind:

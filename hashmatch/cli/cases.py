@@ -1,0 +1,333 @@
+"""`hashmatch cases`, `hashmatch holds`, `hashmatch outbox`: working what follows from matches, on a state directory."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hashmatch import app
+from hashmatch.audit.leaves import Appending
+from hashmatch.cli import format, log_opening
+from hashmatch.cli.accounts import by
+from hashmatch.cli.amounts import moment, seconds
+from hashmatch.cli.lists_output import as_dict
+from hashmatch.cli.verbs import Verbs, group, verb
+from hashmatch.delivery import standard_webhooks
+from hashmatch.errors import Malformed
+from hashmatch.roles import Role, roles_from
+from hashmatch.v1.cases_pb2 import Case, CaseItem, CaseState, DispatchRecord, DispatchState, HoldRecord, Tier
+from hashmatch.workflow import case as life
+from hashmatch.workflow import outbox as sending
+from hashmatch.workflow.case_facts import state_of
+from hashmatch.workflow.casework import LEASE, Casework
+from hashmatch.workflow.hold_table import Kind
+
+SHOWN = 1000  # rows at most
+
+
+def add_parser(verbs: Verbs) -> None:
+    cases = group(verbs, "cases", "work the cases that matches opened", "Work the cases that matches opened.")
+    one = verb(cases, "list", list_cases, "cases by tier and age", "hashmatch cases list --tier 0 --tier 1")
+    one.add_argument("--in", dest="states", action="append", metavar="STATE", choices=[*life.State],
+                     help="one of " + ", ".join(life.State) + "; may be repeated; default: all but CLOSED")  # fmt: skip
+    one.add_argument("--tier", type=int, action="append", choices=range(4), help="may be repeated")
+    one.add_argument("--assignee", default="", metavar="NAME", help="of those whom NAME has claimed")
+    one = _about(cases, "show", show, "one case with all that belongs to it", "hashmatch cases show c_019af3c2")
+    one = _about(cases, "claim", claim, "take a case for a while", "hashmatch cases claim c_019af3c2 --for 20m")
+    one.add_argument("--for", dest="lease", default="", metavar="TIME", help="default: half an hour")
+    _about(cases, "unclaim", unclaim, "give a claim back", "hashmatch cases unclaim c_019af3c2")
+    one = _about(cases, "decide", decide, "confirm a case, or clear it",
+                 "hashmatch cases decide c_019af3c2 --confirm --reason KNOWN_MATERIAL")  # fmt: skip
+    either = one.add_mutually_exclusive_group(required=True)
+    either.add_argument("--confirm", action="store_true", help="it is what it was taken for")
+    either.add_argument("--clear", action="store_true", help="it is not: what was done is undone")
+    _reasons(one)
+    one = _about(cases, "escalate", escalate, "hand a case to a lead, or make it more urgent",
+                 "hashmatch cases escalate c_019af3c2 --tier 0 --reason IMMINENT_HARM")  # fmt: skip
+    one.add_argument("--tier", type=int, choices=range(4), help="more urgent than it is; default: as it is")
+    _reasons(one)
+    one = _about(cases, "reopen", reopen, "work a decided case again, or clear what was confirmed",
+                 "hashmatch cases reopen c_019af3c2 --clear --reason APPEAL_GRANTED")  # fmt: skip
+    one.add_argument("--clear", action="store_true", help="clear it at once, with all that followed")
+    _reasons(one)
+    one = _about(cases, "report", record_report, "note a report that was filed elsewhere",
+                 "hashmatch cases report c_019af3c2 --authority NCMEC --receipt 4711")  # fmt: skip
+    one.add_argument("--authority", required=True, metavar="NAME")
+    one.add_argument("--receipt", required=True, metavar="NUMBER", help="the authority's own")
+    one.add_argument("--duty", default="", choices=["", *Kind], metavar="KIND", help="to keep; default: US_REPORT")
+    one = _about(cases, "hold", place_hold, "keep what a case is about from being destroyed",
+                 "hashmatch cases hold c_019af3c2 --kind LE_PRESERVATION --ground 'letter 17/26'")  # fmt: skip
+    one.add_argument("--kind", required=True, choices=[*Kind], metavar="KIND", help="one of " + ", ".join(Kind))
+    one.add_argument("--ground", required=True, metavar="TEXT", help="why")
+    one.add_argument("--reference", default="", metavar="TEXT", help="of the authority")
+    one.add_argument("--jurisdiction", default="", metavar="CODE", help="whose law it is, where the kind does not say")
+    one.add_argument("--until", default="", metavar="TIME", help="where the order names an end")
+    one = _about(cases, "release", release_hold, "end a hold: one person asks, another agrees",
+                 "hashmatch cases release c_019af3c2 h_019af3c3 --reason 'withdrawn by the court'")  # fmt: skip
+    one.add_argument("hold", metavar="HOLD", help="as `hashmatch cases show` names it")
+    one.add_argument("--reason", required=True, metavar="TEXT")
+
+    outbox = group(verbs, "outbox", "instructions to the platform", "Instructions to the platform, and their fate.")
+    one = verb(outbox, "list", list_dispatches, "instructions, and what became of them",
+               "hashmatch outbox list --in BURIED")  # fmt: skip
+    one.add_argument("--case", default="", metavar="CASE", help="of one case")
+    one.add_argument("--in", dest="states", action="append", choices=[*sending.State],
+                     metavar="STATE", help="one of " + ", ".join(sending.State) + "; may be repeated")  # fmt: skip
+    verb(outbox, "secret", secret, "make a secret that a destination's messages are signed with",
+         "umask 077; hashmatch outbox secret > platform.secrets")  # fmt: skip
+    one = verb(outbox, "retry", retry, "send again what was given up", "hashmatch outbox retry c_019af3c2.000001")
+    one.add_argument("dispatch", metavar="DISPATCH")
+    one = verb(outbox, "confirm", confirm, "say for the platform what became of an instruction",
+               "hashmatch outbox confirm c_019af3c2.000001")  # fmt: skip
+    one.add_argument("dispatch", metavar="DISPATCH")
+    one.add_argument("--failed", default="", metavar="WHY", help="it could not be done")
+
+
+def _about(
+    verbs: Verbs, name: str, run: Callable[[argparse.Namespace], int], help_: str, example: str
+) -> argparse.ArgumentParser:
+    one = verb(verbs, name, run, help_, example)
+    one.add_argument("case", metavar="CASE", help="its id")
+    return one
+
+
+def _reasons(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--reason", action="append", default=[], metavar="CODE", help="may be repeated; wanted")
+    one.add_argument("--note", default="", metavar="TEXT", help="for those who come after; sealed in the log")
+
+
+@contextmanager
+def _step(args: argparse.Namespace) -> Iterator[tuple[Appending, Casework]]:
+    with log_opening.changing(args) as ledger:
+        cases = app.casework(ledger, args.settings)
+        with ledger.changing() as log:
+            yield log, cases
+
+
+def _roles(args: argparse.Namespace) -> frozenset[Role]:
+    """Those of this account; every one where the settings name no accounts."""
+    accounts = args.settings.accounts
+    return roles_from(accounts.get(by(), ()), "accounts") if accounts else frozenset(Role)
+
+
+def list_cases(args: argparse.Namespace) -> int:
+    states = {CaseState.Value(f"CASE_STATE_{name}") for name in args.states or ()}
+    tiers = {Tier.Value(f"TIER_T{tier}") for tier in args.tier or ()}
+    with log_opening.opened(args, "cases list") as ledger, ledger.env.read() as txn:
+        store = app.casework(ledger, args.settings).store
+        found, more = store.page(txn, states=states, tiers=tiers, assignee=args.assignee, limit=SHOWN)
+    if args.json:
+        for case in found:
+            format.emit(as_dict(case))
+        return 0
+    rows = [
+        (c.id, f"T{c.tier - 1}", state_of(c), str(c.items), _when(c.detected_at), _when(c.decide_by), c.assignee)
+        for c in found
+    ]
+    if rows:
+        format.table(rows, ("case", "tier", "state", "items", "detected (UTC)", "decide by", "assignee"))
+        if more:
+            print(f"and more; the first {SHOWN} are shown")
+    else:
+        print("no cases")
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    with log_opening.opened(args, "cases show", filter=f"case {args.case}", opens=True) as ledger:
+        cases = app.casework(ledger, args.settings)
+        with ledger.env.read() as txn:
+            case = cases.store.get(txn, args.case)
+            items = list(cases.store.items(txn, case.id, SHOWN))
+            sent = list(cases.outbox.of_case(txn, case.id))
+            holds = cases.store.holds(txn, case.id)
+    if args.json:
+        format.emit(
+            {
+                "case": as_dict(case), "items": [as_dict(one) for one in items],
+                "dispatches": [as_dict(one) for one in sent], "holds": [as_dict(one) for one in holds],
+            }
+        )  # fmt: skip
+        return 0
+    for line in _told(case):
+        print(line)
+    format.table([_item(one) for one in items], ("verdict", "content", "copy of", "entries"))
+    if sent:
+        format.table([_dispatch(one) for one in sent], ("dispatch", "verb", "to", "state", "attempts", "problem"))
+    for hold in holds:
+        until = _when(hold.until) if hold.HasField("until") else "it is released"
+        state = "released" if hold.HasField("released_at") else f"held until {until}"
+        print(f"{hold.id}: {hold.kind}, {state}: {hold.ground}")
+    return 0
+
+
+def _told(case: Case) -> Iterator[str]:
+    yield f"case {case.id}: {state_of(case)}, T{case.tier - 1}, {case.items} items in {case.clusters} clusters"
+    yield f"  detected {_when(case.detected_at)}, contained {_when(case.contained_at)}"
+    yield f"  decided {_when(case.decided_at)}, reported {_when(case.reported_at)}, closed {_when(case.closed_at)}"
+    if case.assignee:
+        yield f"  claimed by {case.assignee} until {_when(case.lease_until)}"
+    for why in case.second_review:
+        yield f"  two persons must agree: {why}"
+    for review in case.reviews:
+        word = "confirmed" if review.decision == 1 else "cleared"
+        yield f"  {word} by {review.by}, {_when(review.at)}: {', '.join(review.reason_codes)}"
+    yield f"  by the rules {', '.join(case.rules)} of policy {case.policy_version[:12]}"
+
+
+def claim(args: argparse.Namespace) -> int:
+    lease = timedelta(seconds=seconds(args.lease, "--for")) if args.lease else LEASE
+    with _step(args) as (log, cases):
+        case = cases.claim(log, args.case, by=by(), lease=lease)
+    return _done(args, case, f"yours until {_when(case.lease_until)}")
+
+
+def unclaim(args: argparse.Namespace) -> int:
+    with _step(args) as (log, cases):
+        case = cases.unclaim(log, args.case, by=by())
+    return _done(args, case, "anybody's again")
+
+
+def decide(args: argparse.Namespace) -> int:
+    with _step(args) as (log, cases):
+        case = cases.decide(
+            log, args.case, confirm=args.confirm, by=by(), roles=_roles(args), reason_codes=args.reason, note=args.note
+        )
+    return _done(args, case)
+
+
+def escalate(args: argparse.Namespace) -> int:
+    with _step(args) as (log, cases):
+        case = cases.escalate(log, args.case, by=by(), reason_codes=args.reason, note=args.note, tier=args.tier)
+    return _done(args, case)
+
+
+def reopen(args: argparse.Namespace) -> int:
+    with _step(args) as (log, cases):
+        case = cases.reopen(
+            log, args.case, by=by(), roles=_roles(args), reason_codes=args.reason, note=args.note, clear=args.clear
+        )
+    return _done(args, case)
+
+
+def _done(args: argparse.Namespace, case: Case, more: str = "") -> int:
+    if args.json:
+        format.emit(as_dict(case))
+    else:
+        print(f"case {case.id} is {state_of(case)}" + (f": {more}" if more else ""))
+    return 0
+
+
+def record_report(args: argparse.Namespace) -> int:
+    with _step(args) as (log, cases):
+        case = cases.record_report(
+            log, args.case, authority=args.authority, receipt=args.receipt, by=by(), duty=args.duty
+        )
+    return _done(args, case)
+
+
+def place_hold(args: argparse.Namespace) -> int:
+    until = moment(args.until, "--until") if args.until else None
+    with _step(args) as (log, cases):
+        hold = cases.holding.place(
+            log,
+            args.case,
+            kind=args.kind,
+            ground=args.ground,
+            by=by(),
+            reference=args.reference,
+            until=until,
+            jurisdiction=args.jurisdiction,
+        )
+    return _held(args, hold)
+
+
+def release_hold(args: argparse.Namespace) -> int:
+    with _step(args) as (log, cases):
+        hold = cases.holding.release(log, args.case, args.hold, by=by(), reason=args.reason)
+    return _held(args, hold)
+
+
+def _held(args: argparse.Namespace, hold: HoldRecord) -> int:
+    if args.json:
+        format.emit(as_dict(hold))
+    elif hold.HasField("released_at"):
+        print(f"{hold.id} is released by {' and '.join(hold.released_by)}")
+    elif hold.release_asked_by:
+        print(f"{hold.id}: {hold.release_asked_by} asks for its release: another person must agree")
+    else:
+        until = _when(hold.until) if hold.HasField("until") else "it is released"
+        print(f"{hold.id}: {hold.kind} until {until}")
+    return 0
+
+
+def list_dispatches(args: argparse.Namespace) -> int:
+    states = {DispatchState.Value(f"DISPATCH_STATE_{name}") for name in args.states or ()}
+    with log_opening.opened(args, "outbox list") as ledger, ledger.env.read() as txn:
+        found, more = app.casework(ledger, args.settings).outbox.page(
+            txn, case_id=args.case, states=states, limit=SHOWN
+        )
+    if args.json:
+        for one in found:
+            format.emit(as_dict(one))
+        return 0
+    if not found:
+        print("nothing")
+        return 0
+    format.table([_dispatch(one) for one in found], ("dispatch", "verb", "to", "state", "attempts", "problem"))
+    if more:
+        print(f"and more; the first {SHOWN} are shown")
+    return 0
+
+
+def secret(args: argparse.Namespace) -> int:
+    made = standard_webhooks.new_secret()
+    if args.json:
+        format.emit({"secret": made})
+    else:
+        print(made)
+    return 0
+
+
+def retry(args: argparse.Namespace) -> int:
+    with _step(args) as (log, cases):
+        one = cases.dispatched(log, lambda outbox: outbox.retry(log, args.dispatch), args.dispatch)
+    return _sent(args, one)
+
+
+def confirm(args: argparse.Namespace) -> int:
+    if len(args.failed) > 200:
+        raise Malformed("want at most 200 characters", field="--failed")
+    with _step(args) as (log, cases):
+        one = cases.dispatched(
+            log,
+            lambda outbox: outbox.confirm(log, args.dispatch, failed=bool(args.failed), problem=args.failed),
+            args.dispatch,
+        )
+    return _sent(args, one)
+
+
+def _sent(args: argparse.Namespace, one: DispatchRecord) -> int:
+    if args.json:
+        format.emit(as_dict(one))
+    else:
+        print(f"dispatch {one.id} is {sending.state_of(one)}")
+    return 0
+
+
+def _item(item: CaseItem) -> Sequence[str]:
+    return item.verdict_id, item.subject.content_id, f"cluster {item.cluster}", ", ".join(item.entries)
+
+
+def _dispatch(one: DispatchRecord) -> Sequence[str]:
+    return one.id, one.verb, one.destination, sending.state_of(one), str(one.attempts), one.problem
+
+
+def _when(at: Timestamp) -> str:
+    if not at.seconds:
+        return "never"
+    return at.ToDatetime(UTC).isoformat(sep=" ", timespec="minutes")[:16]

@@ -1,0 +1,54 @@
+"""`hashmatch kpi`: the figures by which the work is judged."""
+
+from __future__ import annotations
+
+import argparse
+
+from hashmatch import app, clock
+from hashmatch.cli import format, log_opening
+from hashmatch.cli.verbs import Verbs, verb
+from hashmatch.workflow import figures, policy_file
+from hashmatch.workflow.kpi_times import Share
+
+
+def add_parser(verbs: Verbs) -> None:
+    verb(verbs, "kpi", run, "how fast, how right and how complete the work is", "hashmatch kpi --json")
+
+
+def run(args: argparse.Namespace) -> int:
+    with log_opening.opened(args, "kpi") as ledger:
+        policy = policy_file.load(args.settings.policy)
+        found = figures.figures(ledger, app.casework(ledger, args.settings), policy, clock.now())
+    if args.json:
+        format.emit(figures.told(found))
+        return 0
+    rows = [
+        (f"T{tier}", one, str(row.cases), str(row.still), *map(figures.words, (row.p50, row.p90, row.p95, row.longest)))
+        for one, by_tier in found.times.items()
+        for tier, row in by_tier.items()
+    ]
+    if rows:
+        format.table(rows, ("tier", "time to be", "cases", "still not", "p50", "p90", "p95", "longest"))
+    for one, by_tier_ in found.attained.items():
+        for tier, share in by_tier_.items():
+            print(f"T{tier} {one} within its clock: {_share(share)}")
+    for tier, left in found.backlog.items():
+        print(f"T{tier} waiting: {left.cases}, the oldest for {figures.words(left.oldest)}")
+    for key, share in found.precision.items():
+        print(f"{key.list}, {key.hash_type} {key.band} bits: {_share(share)} confirmed")
+    print(f"reversed: {_share(found.reversed_)}; copies: {_share(found.copies)}")
+    if found.agreement is not None and found.agreement.kappa is not None:
+        print(f"two reviewers agree: kappa {found.agreement.kappa:.2f} of {found.agreement.pairs}")
+    print("instructions: " + (", ".join(f"{n} {state}" for state, n in found.instructions.items()) or "none"))
+    told = found.reconciled
+    print(
+        f"{told.matches} matches = {told.acted} acted on + {told.justified} with a reason + {told.gap} unaccounted for"
+    )
+    return 0 if not told.gap else 1
+
+
+def _share(share: Share) -> str:
+    if share.value is None or share.interval is None:
+        return "none yet"
+    low, high = share.interval
+    return f"{share.hits} of {share.of} ({share.value:.0%}, {low:.0%}–{high:.0%})"

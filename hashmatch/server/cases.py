@@ -1,0 +1,220 @@
+"""CaseService: wire in, wire out. Every step is one transaction of the ledger, on a thread, so that verdicts go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import grpc
+
+from hashmatch import convert
+from hashmatch.access.callers import CALLER
+from hashmatch.app import Service
+from hashmatch.audit.leaves import Appending
+from hashmatch.errors import Malformed, Unauthenticated
+from hashmatch.roles import ANONYMOUS
+from hashmatch.server.threads import Threads
+from hashmatch.v1 import cases_pb2, cases_pb2_grpc
+from hashmatch.v1.cases_pb2 import DECISION_CONFIRM, DECISION_UNSPECIFIED, Case, HoldRecord
+from hashmatch.workflow.casework import LEASE, Casework
+
+Context = grpc.aio.ServicerContext[Any, Any]
+PAGE, MAX_PAGE, MAX_ITEMS = 100, 1000, 1000
+THREADS, MAX_CALLS, RETRY_SECONDS = 2, 64, 0.5
+
+T = TypeVar("T")
+
+
+class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
+    """The cases of one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._ledger, self._cases = service.ledger, service.casework
+        self._threads = Threads("calls about cases", THREADS, MAX_CALLS, RETRY_SECONDS)
+
+    def close(self, seconds: float) -> bool:
+        """Waits for the calls that have begun; False where one takes longer."""
+        return self._threads.close(seconds)
+
+    async def ListCases(self, request: cases_pb2.ListCasesRequest, context: Context) -> cases_pb2.ListCasesResponse:
+        convert.refuse_unknown_fields(request)
+        limit = _limit(request.page_size)
+        try:
+            after = bytes.fromhex(request.page_token)
+        except ValueError as e:
+            raise Malformed("want the next_page_token of the answer before", field="page_token") from e
+
+        def read() -> cases_pb2.ListCasesResponse:
+            with self._ledger.env.read() as txn:
+                found, following = self._cases.store.page(
+                    txn, states=set(request.states), tiers=set(request.tiers), assignee=request.assignee, after=after,
+                    limit=limit,
+                )  # fmt: skip
+            return cases_pb2.ListCasesResponse(cases=found, next_page_token=following.hex())
+
+        return await self._threads.run(read)
+
+    async def GetCase(self, request: cases_pb2.GetCaseRequest, context: Context) -> cases_pb2.GetCaseResponse:
+        convert.refuse_unknown_fields(request)
+
+        def read() -> cases_pb2.GetCaseResponse:
+            with self._ledger.env.read() as txn:
+                case = self._cases.store.get(txn, request.case_id)
+                return cases_pb2.GetCaseResponse(
+                    case=case,
+                    items=self._cases.store.items(txn, case.id, MAX_ITEMS),
+                    dispatches=self._cases.outbox.of_case(txn, case.id),
+                    holds=self._cases.store.holds(txn, case.id),
+                )
+
+        return await self._threads.run(read)
+
+    async def ClaimCase(self, request: cases_pb2.ClaimCaseRequest, context: Context) -> cases_pb2.ClaimCaseResponse:
+        convert.refuse_unknown_fields(request)
+        lease = timedelta(seconds=request.lease_seconds) if request.lease_seconds else LEASE
+        by = _person()
+        case = await self._step(lambda log, cases: cases.claim(log, request.case_id, by=by, lease=lease))
+        return cases_pb2.ClaimCaseResponse(case=case)
+
+    async def UnclaimCase(
+        self, request: cases_pb2.UnclaimCaseRequest, context: Context
+    ) -> cases_pb2.UnclaimCaseResponse:
+        convert.refuse_unknown_fields(request)
+        by = _person()
+        case = await self._step(lambda log, cases: cases.unclaim(log, request.case_id, by=by))
+        return cases_pb2.UnclaimCaseResponse(case=case)
+
+    async def DecideCase(self, request: cases_pb2.DecideCaseRequest, context: Context) -> cases_pb2.DecideCaseResponse:
+        convert.refuse_unknown_fields(request)
+        if request.decision == DECISION_UNSPECIFIED:
+            raise Malformed("want DECISION_CONFIRM or DECISION_CLEAR", field="decision")
+        by, roles = _person(), CALLER.get().roles
+
+        def step(log: Appending, cases: Casework) -> Case:
+            return cases.decide(
+                log, request.case_id, confirm=request.decision == DECISION_CONFIRM, by=by, roles=roles,
+                reason_codes=request.reason_codes, note=request.note,
+            )  # fmt: skip
+
+        return cases_pb2.DecideCaseResponse(case=await self._step(step))
+
+    async def EscalateCase(
+        self, request: cases_pb2.EscalateCaseRequest, context: Context
+    ) -> cases_pb2.EscalateCaseResponse:
+        convert.refuse_unknown_fields(request)
+        by = _person()
+
+        def step(log: Appending, cases: Casework) -> Case:
+            return cases.escalate(
+                log, request.case_id, by=by, reason_codes=request.reason_codes, note=request.note,
+                tier=request.tier - 1 if request.tier else None,
+            )  # fmt: skip
+
+        return cases_pb2.EscalateCaseResponse(case=await self._step(step))
+
+    async def ReopenCase(self, request: cases_pb2.ReopenCaseRequest, context: Context) -> cases_pb2.ReopenCaseResponse:
+        convert.refuse_unknown_fields(request)
+        by, roles = _person(), CALLER.get().roles
+
+        def step(log: Appending, cases: Casework) -> Case:
+            return cases.reopen(
+                log, request.case_id, by=by, roles=roles, reason_codes=request.reason_codes, note=request.note,
+                clear=request.clear,
+            )  # fmt: skip
+
+        return cases_pb2.ReopenCaseResponse(case=await self._step(step))
+
+    async def RecordReport(
+        self, request: cases_pb2.RecordReportRequest, context: Context
+    ) -> cases_pb2.RecordReportResponse:
+        convert.refuse_unknown_fields(request)
+        by = _person()
+
+        def step(log: Appending, cases: Casework) -> Case:
+            return cases.record_report(
+                log, request.case_id, authority=request.authority, receipt=request.receipt, by=by, duty=request.duty
+            )
+
+        return cases_pb2.RecordReportResponse(case=await self._step(step))
+
+    async def HoldCase(self, request: cases_pb2.HoldCaseRequest, context: Context) -> cases_pb2.HoldCaseResponse:
+        convert.refuse_unknown_fields(request)
+        by = _person()
+        until = convert.moment(request.until) if request.HasField("until") else None
+
+        def step(log: Appending, cases: Casework) -> HoldRecord:
+            return cases.holding.place(
+                log, request.case_id, kind=request.kind, ground=request.ground, by=by,
+                reference=request.authority_reference, until=until, jurisdiction=request.jurisdiction,
+            )  # fmt: skip
+
+        return cases_pb2.HoldCaseResponse(hold=await self._step(step))
+
+    async def ReleaseHold(
+        self, request: cases_pb2.ReleaseHoldRequest, context: Context
+    ) -> cases_pb2.ReleaseHoldResponse:
+        convert.refuse_unknown_fields(request)
+        by = _person()
+
+        def step(log: Appending, cases: Casework) -> HoldRecord:
+            return cases.holding.release(log, request.case_id, request.hold_id, by=by, reason=request.reason)
+
+        return cases_pb2.ReleaseHoldResponse(hold=await self._step(step))
+
+    async def ListDispatches(
+        self, request: cases_pb2.ListDispatchesRequest, context: Context
+    ) -> cases_pb2.ListDispatchesResponse:
+        convert.refuse_unknown_fields(request)
+        limit = _limit(request.page_size)
+
+        def read() -> cases_pb2.ListDispatchesResponse:
+            with self._ledger.env.read() as txn:
+                found, following = self._cases.outbox.page(
+                    txn, case_id=request.case_id, states=set(request.states), after=request.page_token, limit=limit
+                )
+            return cases_pb2.ListDispatchesResponse(dispatches=found, next_page_token=following)
+
+        return await self._threads.run(read)
+
+    async def ConfirmDispatch(
+        self, request: cases_pb2.ConfirmDispatchRequest, context: Context
+    ) -> cases_pb2.ConfirmDispatchResponse:
+        convert.refuse_unknown_fields(request)
+        one, failed, problem = request.dispatch_id, request.failed, request.problem
+        done = await self._step(
+            lambda log, cases: cases.dispatched(
+                log, lambda outbox: outbox.confirm(log, one, failed=failed, problem=problem), one
+            )
+        )
+        return cases_pb2.ConfirmDispatchResponse(dispatch=done)
+
+    async def RetryDispatch(
+        self, request: cases_pb2.RetryDispatchRequest, context: Context
+    ) -> cases_pb2.RetryDispatchResponse:
+        convert.refuse_unknown_fields(request)
+        one = request.dispatch_id
+        _person()
+        done = await self._step(lambda log, cases: cases.dispatched(log, lambda outbox: outbox.retry(log, one), one))
+        return cases_pb2.RetryDispatchResponse(dispatch=done)
+
+    async def _step(self, step: Callable[[Appending, Casework], T]) -> T:
+        def run() -> T:
+            with self._ledger.changing() as log:
+                return step(log, self._cases)
+
+        return await self._threads.run(run)
+
+
+def _limit(asked: int) -> int:
+    if asked > MAX_PAGE:
+        raise Malformed(f"want at most {MAX_PAGE}", field="page_size")
+    return asked or PAGE
+
+
+def _person() -> str:
+    """Who works the case: somebody who is known, since two persons are told apart by name."""
+    name = CALLER.get().name
+    if name == ANONYMOUS:
+        raise Unauthenticated("whoever works cases must be known: show a key", why="nothing shown")
+    return name

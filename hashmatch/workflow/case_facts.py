@@ -1,0 +1,105 @@
+"""What a case's record says, and how it takes over what a match wants of it. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from hashmatch import convert
+from hashmatch.errors import Malformed
+from hashmatch.v1.cases_pb2 import DECISION_CLEAR, Case, CaseState, Review, Tier
+from hashmatch.v1.common_pb2 import Subject
+from hashmatch.workflow.case import State
+from hashmatch.workflow.plan import Clocks, Plan
+
+MAX_ENTRIES: Final = 1000  # of one case, by which copies are known; those beyond are each a cluster of their own
+MAX_CODES: Final = 16
+
+
+def state_of(case: Case) -> State:
+    """Where a case stands."""
+    return State(CaseState.Name(case.state).removeprefix("CASE_STATE_"))
+
+
+def about(subject: Subject) -> Subject:
+    """Whose case it is: the uploader, or where none is named the content."""
+    if subject.uploader_id:
+        return Subject(uploader_id=subject.uploader_id, region=subject.region)
+    return Subject(content_id=subject.content_id, region=subject.region)
+
+
+def this_round(case: Case) -> Sequence[Review]:
+    """The reviews since it was opened, or opened again."""
+    return case.reviews[case.reviews_before :]
+
+
+def cleared(case: Case) -> bool:
+    """Whether the last decision was that it is not what it was taken for."""
+    return bool(case.reviews) and case.reviews[-1].decision == DECISION_CLEAR and case.HasField("decided_at")
+
+
+def holder(case: Case, now: datetime) -> str:
+    """Who has it now; "": nobody."""
+    return case.assignee if case.assignee and now < case.lease_until.ToDatetime(UTC) else ""
+
+
+def let_go(case: Case) -> None:
+    """Ends the claim."""
+    case.ClearField("assignee")
+    case.ClearField("lease_until")
+
+
+def tier_of(number: int) -> Tier.ValueType:
+    """The wire's tier of 0..3."""
+    return Tier.ValueType(number + 1)  # the wire keeps 0 for "not said"
+
+
+def urge(case: Case, plan: Plan, now: datetime) -> None:
+    """Takes over what a plan wants, where it is more than what the case has."""
+    tier = tier_of(plan.tier)
+    case.tier = min(case.tier, tier) if case.tier else tier
+    acknowledge_by, decide_by = now + plan.acknowledge, now + plan.decide
+    if not case.HasField("acknowledge_by") or acknowledge_by < case.acknowledge_by.ToDatetime(UTC):
+        case.acknowledge_by.CopyFrom(convert.timestamp(acknowledge_by))
+    if not case.HasField("decide_by") or decide_by < case.decide_by.ToDatetime(UTC):
+        case.decide_by.CopyFrom(convert.timestamp(decide_by))
+    case.second_review.extend(why for why in plan.second_review if why not in case.second_review)
+    case.rules.extend(rule for rule in plan.rules if rule not in case.rules)
+    case.authority = case.authority or plan.authority
+    case.policy_version = plan.version
+
+
+def hasten(case: Case, clocks: Clocks, now: datetime) -> None:
+    """Lets the clocks of a more urgent tier begin: a person must take it again, sooner than before."""
+    case.ClearField("acknowledged_at")
+    for at, within in ((case.acknowledge_by, clocks.acknowledge), (case.decide_by, clocks.decide)):
+        if not at.seconds or now + within < at.ToDatetime(UTC):
+            at.CopyFrom(convert.timestamp(now + within))
+    del case.breached[:]
+
+
+def cluster(case: Case, entries: list[str]) -> int:
+    """The cluster of an item that matched these entries: that of earlier copies, or a new one."""
+    known = [case.cluster_of[entry] for entry in entries if entry in case.cluster_of]
+    if not known:
+        case.clusters += 1
+    number = min(known, default=case.clusters)
+    for entry in entries:
+        if len(case.cluster_of) < MAX_ENTRIES:
+            case.cluster_of[entry] = number
+    return number
+
+
+def reason_codes(given: Collection[str]) -> list[str]:
+    """Reason codes as they are kept.
+
+    Raises:
+        Malformed: none, too many, or not of the form.
+    """
+    found = [code.strip().upper() for code in given if code.strip()]
+    if not found or len(found) > MAX_CODES:
+        raise Malformed(f"want 1 to {MAX_CODES}, such as KNOWN_MATERIAL", field="reason_codes")
+    if any(len(code) > 64 or not code.replace("_", "").isalnum() for code in found):
+        raise Malformed("want letters, digits and underscores, at most 64", field="reason_codes")
+    return found

@@ -1,0 +1,154 @@
+"""The cases of a ledger: rows that are kept in step with one another, inside transactions that the caller opened."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+from hashmatch.audit import tables
+from hashmatch.audit.sealing import Sealing
+from hashmatch.errors import NotFound
+from hashmatch.store.env import Env, Txn
+from hashmatch.v1.cases_pb2 import CASE_STATE_CLOSED, Case, CaseItem, CaseState, HoldRecord, Tier
+from hashmatch.v1.common_pb2 import Subject
+from hashmatch.workflow.rows import Keys, Messages, time_key
+
+_ITEM, _ORDER = struct.Struct(">I"), struct.Struct(">BB")
+
+
+class CaseStore:
+    """Reads and writes cases. For any thread."""
+
+    def __init__(self, env: Env, sealing: Sealing) -> None:
+        self._cases = Messages(env, "cases", Case)
+        self._items = Messages(env, "case_items", CaseItem)
+        self._holds = Messages(env, tables.HOLDS, HoldRecord)
+        self._subjects, self._order = Keys(env, "case_subjects"), Keys(env, "case_order")
+        self._entries, self._clocks = Keys(env, "entry_cases"), Keys(env, "case_clocks")
+        self._sealing = sealing
+
+    def get(self, txn: Txn, case_id: str) -> Case:
+        """A case.
+
+        Raises:
+            NotFound: there is none of that id.
+            Corrupt: it is damaged.
+        """
+        found = self._cases.get(txn, case_id.encode())
+        if found is None:
+            raise NotFound("there is no case of that id")
+        return found
+
+    def latest_of(self, txn: Txn, subject: Subject) -> Case | None:
+        """The latest case of a subject; None where nobody is named, or there was none."""
+        digest = self._sealing.subject_digest(subject)
+        case_id = self._subjects.get(txn, digest) if digest else None
+        return self.get(txn, case_id) if case_id else None
+
+    def put(self, txn: Txn, case: Case, before: Case | None) -> None:
+        """Writes a case, in place of what it was `before`; None: it is new."""
+        if before is None:
+            digest = self._sealing.subject_digest(case.subject)
+            if digest:
+                self._subjects.put(txn, digest, case.id)
+        else:
+            self._order.delete(txn, _order_key(before))
+            for key in _clock_keys(before):
+                self._clocks.delete(txn, key)
+        self._cases.put(txn, case.id.encode(), case)
+        self._order.put(txn, _order_key(case))
+        for key in _clock_keys(case):
+            self._clocks.put(txn, key)
+
+    def add_item(self, txn: Txn, case: Case, item: CaseItem) -> None:
+        """Adds an item to a case, which is then to be `put`."""
+        self._items.put(txn, case.id.encode() + b"\0" + _ITEM.pack(case.items), item)
+        case.items += 1
+        for entry in item.entries:
+            self._entries.put(txn, f"{entry}\0{case.id}".encode())
+
+    def made_by(self, txn: Txn, entry: str, limit: int) -> list[str]:
+        """The ids of cases that an entry, as LIST/ENTRY, made."""
+        prefix = f"{entry}\0".encode()
+        rows = self._entries.since(txn, prefix, prefix)
+        return [key[len(prefix) :].decode() for key, _ in islice(rows, limit)]
+
+    def items(self, txn: Txn, case_id: str, limit: int | None = None) -> Iterator[CaseItem]:
+        """Items of a case, the newest first."""
+        rows = self._items.under(txn, case_id.encode() + b"\0", newest=True)
+        for number, (_, item) in enumerate(rows):
+            if limit is not None and number >= limit:
+                return
+            yield item
+
+    def put_items(self, txn: Txn, case_id: str, changed: dict[str, CaseItem]) -> None:
+        """Writes items anew, by their verdicts' ids."""
+        found = [(key, item.verdict_id) for key, item in self._items.under(txn, case_id.encode() + b"\0")]
+        for key, verdict_id in found:
+            if verdict_id in changed:
+                self._items.put(txn, key, changed[verdict_id])
+
+    def page(
+        self,
+        txn: Txn,
+        *,
+        states: Collection[CaseState.ValueType] = (),
+        tiers: Collection[Tier.ValueType] = (),
+        assignee: str = "",
+        after: bytes = b"",
+        limit: int,
+    ) -> tuple[list[Case], bytes]:
+        """Cases by tier and age, and where the next page begins; empty where there is none. Without `states`: those
+        that are not closed."""
+        found: list[Case] = []
+        for key, _ in self._order.since(txn, after):
+            if not states and key[0]:
+                break
+            case = self.get(txn, key[_ORDER.size + 8 :].decode())
+            wanted = (not states or case.state in states) and (not tiers or case.tier in tiers)
+            if not wanted or (assignee and case.assignee != assignee):
+                continue
+            if len(found) == limit:
+                return found, key
+            found.append(case)
+        return found, b""
+
+    def clocks_due(self, txn: Txn, now: datetime, limit: int) -> list[tuple[str, str]]:
+        """Cases whose clock has passed, and which clock, the longest ago first."""
+        end = time_key(now)
+        found: list[tuple[str, str]] = []
+        for key, _ in self._clocks.since(txn, b""):
+            if key[:8] > end or len(found) == limit:
+                break
+            case_id, _, clock = key[8:].decode().partition("\0")
+            found.append((case_id, clock))
+        return found
+
+    # ── holds ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def holds(self, txn: Txn, case_id: str) -> list[HoldRecord]:
+        """Every hold there ever was on a case."""
+        return [hold for _, hold in self._holds.under(txn, case_id.encode() + b"\0")]
+
+    def put_hold(self, txn: Txn, hold: HoldRecord) -> None:
+        self._holds.put(txn, f"{hold.case_id}\0{hold.id}".encode(), hold)
+
+
+def _order_key(case: Case) -> bytes:
+    closed = case.state == CASE_STATE_CLOSED
+    return _ORDER.pack(closed, case.tier) + time_key(case.detected_at.ToDatetime(UTC)) + case.id.encode()
+
+
+def _clock_keys(case: Case) -> list[bytes]:
+    """Of the clocks that run."""
+    clocks = (
+        ("acknowledge", case.HasField("acknowledge_by"), case.acknowledge_by, case.HasField("acknowledged_at")),
+        ("decide", case.HasField("decide_by"), case.decide_by, case.HasField("decided_at")),
+    )
+    return [
+        time_key(by.ToDatetime(UTC)) + f"{case.id}\0{clock}".encode()
+        for clock, runs, by, met in clocks
+        if runs and not met and clock not in case.breached
+    ]

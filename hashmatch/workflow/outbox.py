@@ -1,0 +1,286 @@
+"""The outbox: instructions to the platform, committed with what caused them, sent afterwards, done once confirmed.
+
+An instruction is REQUESTED in the very transaction of the verdict or decision that asks for it; a sender takes what is
+due for a lease, sends it outside of any transaction, and writes what came of it. So whoever dies when, it is sent at
+least once, under the same id. It is done only when the platform says so.
+
+Those of one subject to one destination go one after another: only the first that waits is due. One that is given up
+lets the next pass, and waits for a person.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from hashmatch import convert
+from hashmatch.audit.leaves import Appending
+from hashmatch.audit.sealing import Sealing
+from hashmatch.errors import NotFound, Refused
+from hashmatch.store.env import Env, Txn
+from hashmatch.v1.audit_pb2 import Event
+from hashmatch.v1.cases_pb2 import Case, DispatchRecord, DispatchState
+from hashmatch.v1.common_pb2 import Subject
+from hashmatch.workflow.rows import Keys, Messages, after_time, time_key
+
+CONFIRM_WITHIN = timedelta(hours=1)  # after delivery; then it is asked for again, and later a person is
+ASKED_AGAIN = 3  # times that what was delivered and not confirmed is delivered again
+IN_ONE = 64  # numbers in a lane that one event of the log has
+_NUMBER, _BEHIND = struct.Struct(">Q"), b"\0"
+
+
+class State(StrEnum):
+    """What became of an instruction; the docs print these lines."""
+
+    REQUESTED = "REQUESTED", "waits to be sent, or to be sent again"
+    DELIVERED = "DELIVERED", "the platform has it"
+    CONFIRMED = "CONFIRMED", "the platform says that it is done"
+    FAILED = "FAILED", "the platform says that it cannot be done"
+    TIMED_OUT = "TIMED_OUT", "it was delivered, and nobody said in time what became of it"
+    BURIED = "BURIED", "given up; a person must look"
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> State:
+        state = str.__new__(cls, value)
+        state._value_, state.meaning = value, meaning
+        return state
+
+
+NEXT: Final[Mapping[State, frozenset[State]]] = {
+    # The confirmation may be here before the answer to the sending.
+    State.REQUESTED: frozenset({State.DELIVERED, State.CONFIRMED, State.FAILED, State.BURIED}),
+    State.DELIVERED: frozenset({State.REQUESTED, State.CONFIRMED, State.FAILED, State.TIMED_OUT}),
+    State.TIMED_OUT: frozenset({State.REQUESTED, State.CONFIRMED, State.FAILED}),
+    State.FAILED: frozenset({State.REQUESTED, State.CONFIRMED}),
+    State.BURIED: frozenset({State.REQUESTED, State.CONFIRMED, State.FAILED}),
+    State.CONFIRMED: frozenset(),
+}
+
+CONTAINING: Final = frozenset({"restrict", "block", "remove", "remove_copies"})
+"""Verbs after which others can no longer see the content."""
+
+
+class Outbox:
+    """Reads and writes instructions, inside transactions that the caller opened. For any thread."""
+
+    def __init__(self, env: Env, sealing: Sealing) -> None:
+        self._dispatches = Messages(env, "dispatches", DispatchRecord)
+        self._due, self._lanes = Keys(env, "outbox"), Keys(env, "lanes")
+        self._sealing = sealing
+
+    def get(self, txn: Txn, dispatch_id: str) -> DispatchRecord:
+        """An instruction.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        found = self._dispatches.get(txn, dispatch_id.encode())
+        if found is None:
+            raise NotFound("there is no dispatch of that id")
+        return found
+
+    def of_case(self, txn: Txn, case_id: str) -> Iterator[DispatchRecord]:
+        """Those of a case, in the order of their ids."""
+        return (one for _, one in self._dispatches.under(txn, f"{case_id}.".encode()))
+
+    def page(
+        self, txn: Txn, *, case_id: str = "", states: Collection[DispatchState.ValueType] = (), after: str = "",
+        limit: int,
+    ) -> tuple[list[DispatchRecord], str]:  # fmt: skip
+        """Those of a case, or of every case, in some of these states or in any, by id; and the id after which the next
+        page begins."""
+        found: list[DispatchRecord] = []
+        for key, one in self._dispatches.under(txn, f"{case_id}.".encode() if case_id else b"", start=after.encode()):
+            if key.decode() <= after or (states and one.state not in states):
+                continue
+            if len(found) == limit:
+                return found, found[-1].id
+            found.append(one)
+        return found, ""
+
+    def request(
+        self, log: Appending, case: Case, *, verb: str, destination: str, verdict_id: str, about: Subject, reason: str
+    ) -> DispatchRecord:  # fmt: skip
+        """A new instruction, counted in `case`, which is then to be put."""
+        case.dispatches += 1
+        case.unsettled += 1
+        case.uncontained += verb in CONTAINING
+        one = DispatchRecord(
+            id=f"{case.id}.{case.dispatches:06d}", case_id=case.id, verdict_id=verdict_id, verb=verb, subject=about,
+            destination=destination, policy_version=case.policy_version, tier=case.tier, reason=reason,
+            requested_at=convert.timestamp(log.at),
+        )  # fmt: skip
+        self._enqueue(log, one)
+        return one
+
+    def _enqueue(self, log: Appending, one: DispatchRecord) -> None:
+        one.state = DispatchState.DISPATCH_STATE_REQUESTED
+        lane = self._lane(one)
+        last = self._lanes.last(log.txn, lane)
+        behind = 0 if last is None else _NUMBER.unpack_from(last, len(lane))[0]
+        # Grows with the log, so that a receiver can tell which of two is the later, whatever the clock did.
+        one.sequence = max(behind + 1, log.size * IN_ONE)
+        self._lanes.put(log.txn, lane + _NUMBER.pack(one.sequence), one.id)
+        if last is None:
+            self._wake(log.txn, one, log.at)
+        else:
+            one.ClearField("due_at")  # its turn comes once those before it are gone
+            self._put(log.txn, one)
+
+    def any_due(self, txn: Txn, destination: str, now: datetime) -> bool:
+        """Whether something is due to a destination."""
+        prefix = destination.encode() + _BEHIND
+        found = self._due.first(txn, prefix)
+        return found is not None and found[0] < prefix + time_key(now + timedelta(microseconds=1))
+
+    def take(self, txn: Txn, destination: str, now: datetime, limit: int, lease: timedelta) -> list[DispatchRecord]:
+        """What is due to a destination, the longest ago first; nobody else is given it before the lease ends.
+
+        What was delivered and was not confirmed in time is due again, too.
+        """
+        prefix = destination.encode() + _BEHIND
+        end = prefix + time_key(now + timedelta(microseconds=1))
+        found: list[DispatchRecord] = []
+        for key, _ in self._due.since(txn, prefix, prefix):
+            if key >= end or len(found) == limit:
+                break
+            found.append(self.get(txn, after_time(key[len(prefix) :])))
+        for one in found:
+            self._wake(txn, one, now + lease)
+        return found
+
+    def delivered(self, log: Appending, dispatch_id: str, now: datetime) -> DispatchRecord:
+        """The platform has it; nothing where it has said more by now."""
+        one = self.get(log.txn, dispatch_id)
+        if one.state == DispatchState.DISPATCH_STATE_DELIVERED:  # asked for again
+            one.attempts += 1
+            self._wake(log.txn, one, now + CONFIRM_WITHIN)
+            return one
+        if one.state != DispatchState.DISPATCH_STATE_REQUESTED:
+            return one
+        one.attempts += 1
+        one.delivered_at.CopyFrom(convert.timestamp(now))
+        one.ClearField("problem")
+        self._move(log, one, State.DELIVERED)
+        self._leave_lane(log.txn, one, now)
+        self._wake(log.txn, one, now + CONFIRM_WITHIN)
+        return one
+
+    def not_delivered(self, log: Appending, dispatch_id: str, problem: str, again: datetime | None) -> DispatchRecord:
+        """An attempt failed; it is tried again then, or given up."""
+        one = self.get(log.txn, dispatch_id)
+        if one.state not in (DispatchState.DISPATCH_STATE_REQUESTED, DispatchState.DISPATCH_STATE_DELIVERED):
+            return one
+        one.attempts += 1
+        one.problem = problem[:200]
+        if again is not None:
+            self._wake(log.txn, one, again)
+            return one
+        was_delivered = one.state == DispatchState.DISPATCH_STATE_DELIVERED
+        self._settle(log, one, State.TIMED_OUT if was_delivered else State.BURIED, log.at)
+        return one
+
+    def missed(self, log: Appending, dispatch_id: str) -> DispatchRecord:
+        """Nobody confirmed what was delivered, however often."""
+        one = self.get(log.txn, dispatch_id)
+        if one.state == DispatchState.DISPATCH_STATE_DELIVERED:
+            self._settle(log, one, State.TIMED_OUT, log.at)
+        return one
+
+    def confirm(self, log: Appending, dispatch_id: str, *, failed: bool, problem: str = "") -> DispatchRecord:
+        """The platform says what became of it. Saying the same again changes nothing.
+
+        Raises:
+            NotFound: there is none of that id.
+            Refused: it said otherwise before.
+        """
+        one = self.get(log.txn, dispatch_id)
+        wanted = State.FAILED if failed else State.CONFIRMED
+        if state_of(one) is wanted:
+            return one
+        one.problem = problem[:200] if failed else ""
+        self._settle(log, one, wanted, log.at)
+        return one
+
+    def retry(self, log: Appending, dispatch_id: str) -> DispatchRecord:
+        """Sends again what was given up, under the same id.
+
+        Raises:
+            NotFound: there is none of that id.
+            Refused: it is on its way, or done.
+        """
+        one = self.get(log.txn, dispatch_id)
+        if state_of(one) in (State.REQUESTED, State.DELIVERED, State.CONFIRMED):
+            raise Refused(f"it is {state_of(one)}: there is nothing to send again")
+        self._move(log, one, State.REQUESTED)
+        one.attempts = 0
+        one.ClearField("done_at")
+        self._enqueue(log, one)
+        return one
+
+    def _settle(self, log: Appending, one: DispatchRecord, state: State, now: datetime) -> None:
+        before = state_of(one)
+        self._move(log, one, state)
+        one.done_at.CopyFrom(convert.timestamp(now))
+        self._unwake(log.txn, one)
+        if before is State.REQUESTED:
+            self._leave_lane(log.txn, one, now)
+        self._put(log.txn, one)
+
+    def _move(self, log: Appending, one: DispatchRecord, state: State) -> None:
+        before = state_of(one)
+        if state not in NEXT[before]:
+            raise Refused(f"what is {before} cannot become {state}")
+        one.state = DispatchState.Value(f"DISPATCH_STATE_{state}")
+        event = Event()
+        said = event.delivered
+        said.dispatch_id, said.case_id, said.verb, said.destination = one.id, one.case_id, one.verb, one.destination
+        said.attempt, said.outcome = one.attempts, state.value
+        log.append(event)
+
+    def _leave_lane(self, txn: Txn, one: DispatchRecord, now: datetime) -> None:
+        lane = self._lane(one)
+        key = lane + _NUMBER.pack(one.sequence)
+        head = self._lanes.first(txn, lane)
+        self._lanes.delete(txn, key)
+        if head is None or head[0] != key:
+            return
+        if (following := self._lanes.first(txn, lane)) is not None:
+            self._wake(txn, self.get(txn, following[1]), now)
+
+    def _wake(self, txn: Txn, one: DispatchRecord, at: datetime) -> None:
+        """Makes it due then, and no more when it was."""
+        self._unwake(txn, one)
+        one.due_at.CopyFrom(convert.timestamp(at))
+        self._due.put(txn, _due_key(one))
+        self._put(txn, one)
+
+    def _unwake(self, txn: Txn, one: DispatchRecord) -> None:
+        if one.HasField("due_at"):
+            self._due.delete(txn, _due_key(one))
+            one.ClearField("due_at")
+
+    def _put(self, txn: Txn, one: DispatchRecord) -> None:
+        self._dispatches.put(txn, one.id.encode(), one)
+
+    def _lane(self, one: DispatchRecord) -> bytes:
+        digest = self._sealing.subject_digest(one.subject) or one.id.encode()
+        return one.destination.encode() + _BEHIND + digest
+
+
+def _due_key(one: DispatchRecord) -> bytes:
+    return one.destination.encode() + _BEHIND + time_key(one.due_at.ToDatetime(UTC)) + one.id.encode()
+
+
+def state_of(one: DispatchRecord) -> State:
+    """What became of an instruction."""
+    return State(DispatchState.Name(one.state).removeprefix("DISPATCH_STATE_"))
+
+
+def table() -> list[tuple[str, str]]:
+    """From which state to which, for the docs."""
+    return [(state.value, ", ".join(sorted(NEXT[state])) or "none") for state in State]
