@@ -11,11 +11,11 @@ from hashmatch.cli import accounts
 from hashmatch.cli.main import parser
 from hashmatch.errors import Malformed
 from hashmatch.roles import RPCS, VERBS, Open, Role, permits
-from hashmatch.v1 import lists_pb2, log_pb2, match_pb2
+from hashmatch.v1 import cases_pb2, lists_pb2, log_pb2, match_pb2
 
 
 def test_every_rpc_has_a_permission_and_no_other_is_named():
-    files = (match_pb2, lists_pb2, log_pb2, health_pb2, reflection_pb2)
+    files = (match_pb2, lists_pb2, log_pb2, cases_pb2, health_pb2, reflection_pb2)
     services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
     assert {f"/{s.full_name}/{m.name}" for s in services for m in s.methods} == set(RPCS)
 

@@ -31,66 +31,72 @@ SHOWN = 1000  # rows at most
 
 def add_parser(verbs: Verbs) -> None:
     cases = group(verbs, "cases", "work the cases that matches opened", "Work the cases that matches opened.")
-    one = verb(cases, "list", list_cases, "cases by tier and age", "hashmatch cases list --tier 0 --tier 1")
+    one = _verb(cases, "list", list_cases, "cases by tier and age", "cases list --tier 0 --tier 1")
     one.add_argument("--in", dest="states", action="append", metavar="STATE", choices=[*life.State],
                      help="one of " + ", ".join(life.State) + "; may be repeated; default: all but CLOSED")  # fmt: skip
     one.add_argument("--tier", type=int, action="append", choices=range(4), help="may be repeated")
     one.add_argument("--assignee", default="", metavar="NAME", help="of those whom NAME has claimed")
-    one = _about(cases, "show", show, "one case with all that belongs to it", "hashmatch cases show c_019af3c2")
-    one = _about(cases, "claim", claim, "take a case for a while", "hashmatch cases claim c_019af3c2 --for 20m")
+    one = _about(cases, "show", show, "one case with all that belongs to it", "cases show c_019af3c2")
+    one = _about(cases, "claim", claim, "take a case for a while", "cases claim c_019af3c2 --for 20m")
     one.add_argument("--for", dest="lease", default="", metavar="TIME", help="default: half an hour")
-    _about(cases, "unclaim", unclaim, "give a claim back", "hashmatch cases unclaim c_019af3c2")
+    _about(cases, "unclaim", unclaim, "give a claim back", "cases unclaim c_019af3c2")
     one = _about(cases, "decide", decide, "confirm a case, or clear it",
-                 "hashmatch cases decide c_019af3c2 --confirm --reason KNOWN_MATERIAL")  # fmt: skip
+                 "cases decide c_019af3c2 --confirm --reason KNOWN_MATERIAL")  # fmt: skip
     either = one.add_mutually_exclusive_group(required=True)
     either.add_argument("--confirm", action="store_true", help="it is what it was taken for")
     either.add_argument("--clear", action="store_true", help="it is not: what was done is undone")
     _reasons(one)
     one = _about(cases, "escalate", escalate, "hand a case to a lead, or make it more urgent",
-                 "hashmatch cases escalate c_019af3c2 --tier 0 --reason IMMINENT_HARM")  # fmt: skip
+                 "cases escalate c_019af3c2 --tier 0 --reason IMMINENT_HARM")  # fmt: skip
     one.add_argument("--tier", type=int, choices=range(4), help="more urgent than it is; default: as it is")
     _reasons(one)
     one = _about(cases, "reopen", reopen, "work a decided case again, or clear what was confirmed",
-                 "hashmatch cases reopen c_019af3c2 --clear --reason APPEAL_GRANTED")  # fmt: skip
+                 "cases reopen c_019af3c2 --clear --reason APPEAL_GRANTED")  # fmt: skip
     one.add_argument("--clear", action="store_true", help="clear it at once, with all that followed")
     _reasons(one)
     one = _about(cases, "report", record_report, "note a report that was filed elsewhere",
-                 "hashmatch cases report c_019af3c2 --authority NCMEC --receipt 4711")  # fmt: skip
-    one.add_argument("--authority", required=True, metavar="NAME")
+                 "cases report c_019af3c2 --authority NCMEC --receipt 4711")  # fmt: skip
+    one.add_argument("--authority", required=True, metavar="NAME", help="such as NCMEC")
     one.add_argument("--receipt", required=True, metavar="NUMBER", help="the authority's own")
     one.add_argument("--duty", default="", choices=["", *Kind], metavar="KIND", help="to keep; default: US_REPORT")
     one = _about(cases, "hold", place_hold, "keep what a case is about from being destroyed",
-                 "hashmatch cases hold c_019af3c2 --kind LE_PRESERVATION --ground 'letter 17/26'")  # fmt: skip
+                 "cases hold c_019af3c2 --kind LE_PRESERVATION --ground 'letter 17/26'")  # fmt: skip
     one.add_argument("--kind", required=True, choices=[*Kind], metavar="KIND", help="one of " + ", ".join(Kind))
     one.add_argument("--ground", required=True, metavar="TEXT", help="why")
     one.add_argument("--reference", default="", metavar="TEXT", help="of the authority")
     one.add_argument("--jurisdiction", default="", metavar="CODE", help="whose law it is, where the kind does not say")
     one.add_argument("--until", default="", metavar="TIME", help="where the order names an end")
     one = _about(cases, "release", release_hold, "end a hold: one person asks, another agrees",
-                 "hashmatch cases release c_019af3c2 h_019af3c3 --reason 'withdrawn by the court'")  # fmt: skip
+                 "cases release c_019af3c2 h_019af3c3 --reason 'withdrawn by the court'")  # fmt: skip
     one.add_argument("hold", metavar="HOLD", help="as `hashmatch cases show` names it")
-    one.add_argument("--reason", required=True, metavar="TEXT")
+    one.add_argument("--reason", required=True, metavar="TEXT", help="for the record")
 
     outbox = group(verbs, "outbox", "instructions to the platform", "Instructions to the platform, and their fate.")
-    one = verb(outbox, "list", list_dispatches, "instructions, and what became of them",
-               "hashmatch outbox list --in BURIED")  # fmt: skip
+    one = _verb(outbox, "list", list_dispatches, "instructions, and what became of them",
+               "outbox list --in BURIED")  # fmt: skip
     one.add_argument("--case", default="", metavar="CASE", help="of one case")
     one.add_argument("--in", dest="states", action="append", choices=[*sending.State],
                      metavar="STATE", help="one of " + ", ".join(sending.State) + "; may be repeated")  # fmt: skip
-    verb(outbox, "secret", secret, "make a secret that a destination's messages are signed with",
-         "umask 077; hashmatch outbox secret > platform.secrets")  # fmt: skip
-    one = verb(outbox, "retry", retry, "send again what was given up", "hashmatch outbox retry c_019af3c2.000001")
+    _verb(outbox, "secret", secret, "make a secret that a destination's messages are signed with",
+         "outbox secret > platform.secrets")  # fmt: skip
+    one = _verb(outbox, "retry", retry, "send again what was given up", "outbox retry c_019af3c2.000001")
     one.add_argument("dispatch", metavar="DISPATCH")
-    one = verb(outbox, "confirm", confirm, "say for the platform what became of an instruction",
-               "hashmatch outbox confirm c_019af3c2.000001")  # fmt: skip
+    one = _verb(outbox, "confirm", confirm, "say for the platform what became of an instruction",
+               "outbox confirm c_019af3c2.000001")  # fmt: skip
     one.add_argument("dispatch", metavar="DISPATCH")
     one.add_argument("--failed", default="", metavar="WHY", help="it could not be done")
+
+
+def _verb(
+    verbs: Verbs, name: str, run: Callable[[argparse.Namespace], int], help_: str, example: str
+) -> argparse.ArgumentParser:
+    return verb(verbs, name, run, help_, f"example:\n  hashmatch {example}")
 
 
 def _about(
     verbs: Verbs, name: str, run: Callable[[argparse.Namespace], int], help_: str, example: str
 ) -> argparse.ArgumentParser:
-    one = verb(verbs, name, run, help_, example)
+    one = _verb(verbs, name, run, help_, example)
     one.add_argument("case", metavar="CASE", help="its id")
     return one
 

@@ -12,7 +12,7 @@ from hashmatch.workflow.kpi_times import Share
 
 
 def add_parser(verbs: Verbs) -> None:
-    verb(verbs, "kpi", run, "how fast, how right and how complete the work is", "hashmatch kpi --json")
+    verb(verbs, "kpi", run, "how fast, how right and how complete the work is", "example:\n  hashmatch kpi --json")
 
 
 def run(args: argparse.Namespace) -> int:

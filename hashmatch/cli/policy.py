@@ -19,12 +19,12 @@ from hashmatch.workflow.facts import decision_on
 def add_parser(verbs: Verbs) -> None:
     own = group(verbs, "policy", "what follows from a match", "What follows from a match: rules that a person writes.")
     one = verb(own, "show", show, "print the policy that comes with hashmatch, to begin from",
-               "hashmatch policy show > policy.toml")  # fmt: skip
+               "example:\n  hashmatch policy show > policy.toml")  # fmt: skip
     one = verb(own, "check", check, "say what is wrong with a policy, before it is in force",
-               "hashmatch policy check policy.toml")  # fmt: skip
+               "example:\n  hashmatch policy check policy.toml")  # fmt: skip
     one.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one that the settings name")
     one = verb(own, "explain", explain, "say which rule decided on a verdict, and why",
-               "hashmatch policy explain v_019af3c2 --policy trial.toml")  # fmt: skip
+               "example:\n  hashmatch policy explain v_019af3c2 --policy trial.toml")  # fmt: skip
     one.add_argument("verdict", metavar="VERDICT", help="its id")
     one.add_argument("--policy", dest="file", type=Path, metavar="FILE", help="another than the settings name")
 

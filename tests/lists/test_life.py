@@ -59,7 +59,7 @@ def test_single_edits_wait_for_a_second_person_too(keeper: ListKeeper, careful, 
     assert held().keys() == {fingerprint(2)}
     with store.view() as view:
         assert view.tombstones(1, "pdq") == {fingerprint(1).value}
-    back = keeper.roll_back("ours", by="bob")  # going back needs one person alone
+    back = keeper.roll_back("ours", by="bob", approver="ann")  # and so does going back
     assert back.active_version == 2
 
 

@@ -119,10 +119,10 @@ def test_a_proposal_expires(store, keeper, strict, released):
 
 def test_going_back_waits_too_and_goes_where_it_said(proposals, keeper, store, strict, fingerprint):
     for n in range(3):
-        keeper.activate("ours", keeper.add("ours", fingerprint(n), reason="r", by="ann").list.version, by="bob")
+        keeper.activate("ours", keeper.add("ours", fingerprint(n), reason="r", by="ann").staged_version, by="bob")
     back = lists_pb2.RollBackListRequest(name="ours", reason="matches too much")
     proposal = proposals.propose(back, by="ann")
-    assert (keeper.get("ours").version, proposal.roll_back.version) == (3, 2)
+    assert (keeper.get("ours").active_version, proposal.roll_back.version) == (3, 2)
     for alone in ("", "ann"):
         with pytest.raises(Refused, match="another person"):
             keeper.roll_back("ours", by="ann", approver=alone)
@@ -131,7 +131,7 @@ def test_going_back_waits_too_and_goes_where_it_said(proposals, keeper, store, s
     with pytest.raises(Refused, match="ann proposed this"):
         proposals.approve(proposal.id, by="ann")
     proposals.approve(proposal.id, by="bob")
-    assert keeper.get("ours").version == 2
+    assert keeper.get("ours").active_version == 2
     with store.view() as view:
         change = view.changes(view.revision - 1, 1)[0]
     assert (change.by, change.approver, change.reason) == ("ann", "bob", "matches too much")
