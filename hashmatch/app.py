@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,10 +15,13 @@ from hashmatch import __version__, builder, clock, config, convert
 from hashmatch.access.credentials import Credentials
 from hashmatch.audit import entry_counts
 from hashmatch.audit.feeds import ListFeed
+from hashmatch.audit.leaves import Appending
 from hashmatch.audit.ledger import Ledger
 from hashmatch.audit.runs import Run
 from hashmatch.builds import Builds
 from hashmatch.config import Settings
+from hashmatch.delivery.cybertip.client import CyberTipline
+from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.follower import Follower
 from hashmatch.hashing import variants
 from hashmatch.hashing.registry import REGISTRY
@@ -36,10 +40,16 @@ from hashmatch.store.lists import ListStore
 from hashmatch.store.traffic import Sample, Traffic
 from hashmatch.trials import Trials
 from hashmatch.types import Fingerprint, ListState, Revision, Wanted
+from hashmatch.v1.reports_pb2 import ReportRow
 from hashmatch.v1.store_pb2 import EntryCountRecord, ListRecord, VersionRecord
 from hashmatch.workflow import destinations, policy_file
+from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.facts import plan_by
+from hashmatch.workflow.report import Alert
+from hashmatch.workflow.report_settings import Filing, ReportSettings
+from hashmatch.workflow.report_store import ReportStore
+from hashmatch.workflow.reporting import Reporting
 from hashmatch.workflow.sender import Line, Sender
 
 trace = logging.getLogger(__name__)
@@ -142,18 +152,55 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
         trials = Trials(keeper, store, live, traffic, ledger, running_versions)
         proposals = Proposals(store, keeper, release=partial(release, ledger))
         if settings.cases:
-            closing.callback(_sending(ledger, cases, settings).close)
+            closing.enter_context(_outside(ledger, cases, settings))
         yield Service(
             settings, recipes, running_versions, store, keeper, ledger, sandbox, live, follower, pipeline, trials,
             proposals, credentials, cases,
         )  # fmt: skip
 
 
-def _sending(ledger: Ledger, cases: Casework, settings: Settings) -> Sender:
-    endpoints = destinations.load(settings.workflow).endpoints
-    sender = Sender(ledger, cases, {one.name: Line(one.opened(), one.confirms) for one in endpoints})
+@contextmanager
+def _outside(ledger: Ledger, cases: Casework, settings: Settings) -> Iterator[None]:
+    """Sends instructions and files reports until left."""
+    wanted = destinations.load(settings.workflow)
+    sender = Sender(ledger, cases, {one.name: Line(one.opened(), one.confirms) for one in wanted.endpoints})
+    stopping, threads, client = threading.Event(), [], None
+    if wanted.reporting is not None:
+        client = wanted.reporting.client(now=clock.now)
+        reporting = _reporting(ledger, cases, wanted.reporting, client)
+        threads = [threading.Thread(target=reporting.run, args=(stopping,), name="reporting", daemon=True)]
     sender.start()
-    return sender
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+        if client is not None:
+            client.close()
+        sender.close()
+
+
+def _reporting(ledger: Ledger, cases: Casework, settings: ReportSettings, client: CyberTipline) -> Reporting:
+    store = ReportStore(ledger.env)
+    filing = Filing(store, cases.store, settings.environment)
+
+    def client_of(environment: Environment) -> CyberTipline:
+        settings.refuse_other(environment)
+        return client
+
+    def filed(log: Appending, case_id: str) -> None:
+        if (receipt := filing.finished(log, case_id)) is not None:
+            cases.reported(log, case_id, receipt=receipt)
+
+    def alerted(log: Appending, row: ReportRow, alert: Alert) -> None:
+        cases.page(log, row.case_id, f"a report is open and its time runs out: {alert.name}")
+
+    return Reporting(
+        ledger, store, filed, client_of, None, settings.reporter, production=settings.production, alerted=alerted
+    )
 
 
 def casework(ledger: Ledger, settings: Settings) -> Casework:
@@ -164,7 +211,11 @@ def casework(ledger: Ledger, settings: Settings) -> Casework:
     """
     policy = policy_file.load(settings.policy)
     wanted = destinations.load(settings.workflow)
-    return Casework(ledger.env, ledger.sealing, partial(plan_by, policy), wanted.route, clocks=policy.clocks)
+    filing = None
+    if wanted.reporting is not None:
+        store = CaseStore(ledger.env, ledger.sealing)
+        filing = Filing(ReportStore(ledger.env), store, wanted.reporting.environment)
+    return Casework(ledger.env, ledger.sealing, partial(plan_by, policy), wanted.route, filing, policy.clocks)
 
 
 def release(

@@ -10,15 +10,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from demo_outside import Platform, outside
 from PIL import Image, ImageDraw, ImageEnhance
 
 from hashmatch.cli import format
 from hashmatch.client import Client
+from hashmatch.simulate.cybertipline import CyberTipline
+from hashmatch.simulate.state import Stage
+from hashmatch.types import Subject
 from hashmatch.v1 import common_pb2, match_pb2
 
 HASHMATCH = str(Path(sys.executable).parent / "hashmatch")
@@ -80,12 +85,12 @@ def samples() -> dict[str, bytes]:
 
 
 @contextmanager
-def serving(state: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(state: Path, workflow: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server on a free loopback port, and its address."""
     walls = [] if sys.platform == "linux" else ["--walls", "available"]
     server = subprocess.Popen(
         [HASHMATCH, "serve", "--state", state, "--listen", "127.0.0.1:0", *walls], stdout=subprocess.PIPE, text=True,
-        stderr=(state / "serve.log").open("w"),
+        stderr=(state / "serve.log").open("w"), env={**os.environ, "HASHMATCH_WORKFLOW": str(workflow)},
     )  # fmt: skip
     try:
         assert server.stdout is not None
@@ -99,12 +104,15 @@ def serving(state: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         server.wait(30)
 
 
-def hashmatch(state: Path, *command: str, given: str | None = None) -> str:
+def hashmatch(state: Path, *command: str, given: str | None = None, workflow: Path | None = None) -> str:
     print("$ hashmatch", *command)
     walls = "required" if sys.platform == "linux" else "available"
     done = subprocess.run(
         [HASHMATCH, *command], capture_output=True, text=True, check=False, input=given,
-        env={**os.environ, "HASHMATCH_STATE": str(state), "HASHMATCH_WALLS": walls},
+        env={
+            **os.environ, "HASHMATCH_STATE": str(state), "HASHMATCH_WALLS": walls,
+            "HASHMATCH_WORKFLOW": str(workflow or ""),
+        },
     )  # fmt: skip
     if done.returncode:
         sys.exit(done.stderr)
@@ -119,6 +127,39 @@ def audit(state: Path) -> None:
     print(hashmatch(state, "log", "verify", str(folder), "--key", str(key)), end="")
 
 
+def subject(number: int) -> Subject:
+    """Whose upload it is: two uploaders take turns."""
+    return Subject(content_id=f"post-{number}", uploader_id=f"user-{number % 2}", surface="chat")
+
+
+def follow(state: Path, workflow: Path, platform: Platform, authority: CyberTipline) -> None:
+    """What follows from the matches: the platform acts, a person decides, a report is filed, evidence is kept."""
+
+    def run(*command: str) -> str:
+        return hashmatch(state, *command, workflow=workflow)
+
+    def until(condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + 30
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.1)
+
+    until(lambda: "restrict" in {verb for verb, _ in platform.done.values()})
+    print(run("cases", "list"), end="")
+    case = json.loads(run("cases", "list", "--json").splitlines()[0])["id"]
+    run("cases", "claim", case)
+    print(run("cases", "decide", case, "--confirm", "--reason", "KNOWN_MATERIAL"), end="")
+    until(lambda: "suspend" in {verb for verb, _ in platform.done.values()})
+    until(lambda: any(report.stage is Stage.FINISHED for report in authority.reports.values()))
+    print("\nThe sample receiver verified and did:")
+    format.table(sorted(platform.done.values()), ("verb", "what"))
+    print()
+    until(lambda: "CLOSED" in run("cases", "show", case))
+    print(run("cases", "show", case), end="")
+    print(run("reports", "list"), end="")
+    print(run("kpi"), end="")
+    print()
+
+
 def load_list(state: Path) -> None:
     """Lists the fingerprints of two drawn pictures, as an analyst would."""
     pictures = []
@@ -127,7 +168,8 @@ def load_list(state: Path) -> None:
         path.write_bytes(encode(draw(seed), "PNG"))
         pictures.append(str(path))
     fingerprints = hashmatch(state, "hash", "--type", "pdq,sha256", *pictures)
-    create = ("--operator", "hashmatch demo", "--disposition", "block", "--variants", "flips,unletterboxed")
+    create = ["--operator", "hashmatch demo", "--disposition", "block", "--trust", "verified"]
+    create += ["--variants", "flips,unletterboxed"]
     hashmatch(state, "lists", "create", "demo", *create)
     print(hashmatch(state, "lists", "import", "demo", "-", "--activate", given=fingerprints), end="")
 
@@ -153,17 +195,18 @@ def main() -> None:
     arguments.add_argument("--once", action="store_true", help="exit after the table instead of leaving the server up")
     once = arguments.parse_args().once
     state = Path(tempfile.mkdtemp(prefix="hashmatch-demo-"))
-    with serving(state) as (server, address):
+    with outside(state) as (platform, authority, workflow), serving(state, workflow) as (server, address):
         load_list(state)
         with Client(address) as client:
             revision = json.loads(hashmatch(state, "status", "--json"))["revision"]  # answers must not be older
             rows = [
-                row(name, client.match(media, request_id=f"demo-{i}", min_revision=revision))
+                row(name, client.match(media, request_id=f"demo-{i}", subject=subject(i), min_revision=revision))
                 for i, (name, media) in enumerate(samples().items())
             ]
         print()
         format.table(rows, ("uploaded", "finding", "disposition", "why"))
         print()
+        follow(state, workflow, platform, authority)
         print(hashmatch(state, "log", "tail", "-n", "3"), end="")
         audit(state)
         if not once:

@@ -1,4 +1,4 @@
-"""Prints docs/case-states.md: what may happen to a case, an instruction, a report and a hold, from the code's tables."""
+"""Prints docs/case-states.md: what may happen to cases, instructions, reports and holds, from the code's tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def main() -> None:
     names = tuple(field.name.replace("_", " ") for field in fields(next(iter(report.table()))))
     table(names, rows)
     print("\n## Holds\n")
-    table(("kind", "placed when", "whose duty", "how long", "keeps", "ended by", "a cleared case ends it"), hold.table())
+    table(
+        ("kind", "placed when", "whose duty", "how long", "keeps", "ended by", "a cleared case ends it"), hold.table()
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     print("instructions: " + (", ".join(f"{n} {state}" for state, n in found.instructions.items()) or "none"))
     told = found.reconciled
     print(
-        f"{told.matches} matches = {told.acted} acted on + {told.justified} with a reason + {told.gap} unaccounted for"
+        f"{told.matches} matches: {told.acted} acted on, {told.justified} not for a reason, {told.gap} unaccounted for"
     )
     return 0 if not told.gap else 1
 

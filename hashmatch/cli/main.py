@@ -25,12 +25,16 @@ from hashmatch.cli import (
     match,
     options,
     policy,
+    reports,
     serve,
+    simulate,
     status,
 )
 from hashmatch.errors import HashmatchError
 
-VERBS = (serve, match, hash, lists, log, cases, policy, kpi, keys, status, backup, check)
+VERBS = (
+    serve, match, hash, lists, log, cases, reports, policy, kpi, keys, status, backup, check, simulate,
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from hashmatch import clock, convert
 from hashmatch.audit.leaves import Appending
@@ -49,6 +50,17 @@ Route = Callable[[str], Iterable[str]]
 """The destinations that want a verb."""
 
 
+class Filing(Protocol):
+    """Files reports, in the transaction of what asks for them."""
+
+    def queue(self, log: Appending, case: Case) -> bool:
+        """What a case is about is to be reported to its `authority`, each item once for each round of decision; whether
+        something is yet to be filed."""
+
+    def call_off(self, log: Appending, case: Case, by: str) -> None:
+        """What was not filed yet is not to be."""
+
+
 class Casework:
     """The steps of cases, inside transactions of the ledger. For any thread."""
 
@@ -58,18 +70,18 @@ class Casework:
         sealing: Sealing,
         plan: Callable[[VerdictRecord, datetime], Plan | None],
         route: Route = lambda _verb: (),
-        report: Callable[[Appending, Case], None] = lambda _log, _case: None,
+        filing: Filing | None = None,
         clocks: Sequence[Clocks] = (),
     ) -> None:
         """
         Args:
             plan: what policy wants of a verdict at that time; None: nothing, then there is no case.
-            report: files what a case is about with its `authority`, once for each round of decision.
+            filing: files what a case is about; None: a person does that elsewhere.
             clocks: of T0..T3, that begin when a case is made more urgent.
         """
         self.store, self.outbox = CaseStore(env, sealing), Outbox(env, sealing)
         self.holding = Holding(self.store)
-        self._sealing, self._plan, self._route, self._report = sealing, plan, route, report
+        self._sealing, self._plan, self._route, self._filing = sealing, plan, route, filing
         self._clocks = clocks
 
     # ── from a verdict ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,8 +120,8 @@ class Casework:
             self.store.add_item(log.txn, case, item)
             self._instruct(log, case, plan, item)
             self._log(log, case, Step.JOIN if joined else Step.OPEN, SERVICE, [record.verdict_id], plan.rules)
-            if plan.report_unreviewed and case.authority:
-                self._report(log, case)
+            if plan.report_unreviewed:
+                self._file(log, case)
             self._settle(log, case)
             self.store.put(log.txn, case, before)
 
@@ -270,8 +282,7 @@ class Casework:
             return
         case.decided_at.CopyFrom(convert.timestamp(log.at))
         if step is Step.CONFIRM:
-            if case.authority and not case.HasField("reported_at"):
-                self._report(log, case)
+            self._file(log, case)
             verbs, case.deferred[:] = list(case.deferred), []
             for verb in verbs:
                 if verb in OF_SUBJECT:
@@ -281,8 +292,14 @@ class Casework:
                     self._send(log, case, verb, item.verdict_id, item.subject, "confirmed")
             return
         case.deferred[:] = []
+        if self._filing is not None:
+            self._filing.call_off(log, case, case.reviews[-1].by)
         self._undo(log, case)
         self._work_siblings_again(log, case)
+
+    def _file(self, log: Appending, case: Case) -> None:
+        if case.authority and self._filing is not None and self._filing.queue(log, case):
+            case.ClearField("reported_at")
 
     def _undo(self, log: Appending, case: Case) -> None:
         """Asks for the undoing of everything that was asked for and not undone since, the latest first."""

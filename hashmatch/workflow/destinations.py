@@ -1,4 +1,4 @@
-"""Where instructions go: read from a TOML file, checked before anything is sent.
+"""Where instructions and reports go: read from a TOML file, checked before anything is sent.
 
 [[destination]]
 name = "platform"
@@ -8,6 +8,8 @@ verbs = ["restrict", "block"]                 # default: every one
 allow = ["10.1.0.0/16"]                       # private networks that it may be in
 confirms = true                               # false: what was taken counts as done
 ca = "/etc/hashmatch/platform-ca.pem"         # authority of its certificate, beside the system's
+
+The table [reporting] is in report_settings.py.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from hashmatch.delivery.guarded_http import GuardedHttp
 from hashmatch.delivery.standard_webhooks import Secret
 from hashmatch.delivery.webhook import Webhook
 from hashmatch.errors import BadConfig, Malformed
+from hashmatch.workflow import report_settings
 from hashmatch.workflow.policy import VERBS
+from hashmatch.workflow.report_settings import ReportSettings
 
 MAX_NAME = 64
 _KEYS: Final = frozenset({"name", "url", "secrets", "verbs", "allow", "confirms", "ca"})
@@ -55,6 +59,7 @@ class Destinations:
     """All of them, by name."""
 
     endpoints: tuple[Endpoint, ...] = ()
+    reporting: ReportSettings | None = None  # None: reports are filed elsewhere
 
     def route(self, verb: str) -> Iterable[str]:
         """The names of those that want a verb."""
@@ -73,8 +78,8 @@ def load(file: Path | None) -> Destinations:
         given = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise BadConfig(f"cannot read {file}: {e}") from e
-    if unknown := sorted(set(given) - {"destination"}):
-        raise BadConfig(f"{file}: unknown: {', '.join(unknown)}; known: destination")
+    if unknown := sorted(set(given) - {"destination", "reporting"}):
+        raise BadConfig(f"{file}: unknown: {', '.join(unknown)}; known: destination, reporting")
     found = []
     rows = given.get("destination", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -87,7 +92,18 @@ def load(file: Path | None) -> Destinations:
     names = [one.name for one in found]
     if len(set(names)) != len(names):
         raise BadConfig(f"{file}: two destinations have one name")
-    return Destinations(tuple(found))
+    return Destinations(tuple(found), _reporting(file, given.get("reporting")))
+
+
+def _reporting(file: Path, given: Any) -> ReportSettings | None:
+    if given is None:
+        return None
+    try:
+        if not isinstance(given, dict):
+            raise Malformed("want a table [reporting]")
+        return report_settings.parse(given)
+    except (Malformed, BadConfig) as e:
+        raise BadConfig(f"{file}: reporting: {e}") from e
 
 
 def _endpoint(row: dict[str, Any]) -> Endpoint:

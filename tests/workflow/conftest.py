@@ -43,12 +43,20 @@ class Work:
         self.now = START
         self.plan = plan_of()
         self.destinations = ["platform"]
-        self.reported = []
+        self.reported, self.called_off = [], []
         self.ledger = Ledger(state, now=lambda: self.now)
         self.cases = self.ledger.consequences = Casework(
-            self.ledger.env, self.ledger.sealing, lambda _record, _now: self.plan,
-            lambda verb: self.destinations, lambda _log, case: self.reported.append(case.id), policy_file.load(None).clocks,
+            self.ledger.env, self.ledger.sealing, lambda _record, _now: self.plan, lambda verb: self.destinations, self,
+            policy_file.load(None).clocks,
         )  # fmt: skip
+
+    def queue(self, _log, case):
+        """As `casework.Filing`: notes what is to be reported."""
+        self.reported += [case.id] * (case.id not in self.reported)
+        return not case.HasField("reported_at")
+
+    def call_off(self, _log, case, by):
+        self.called_off.append((case.id, by))
 
     def match(self, *args, **kwargs):
         """The case that a match opened or joined."""
