@@ -2,10 +2,10 @@
 
     python benchmarks/workflow.py              about a minute
 
-A real ledger on disk, the policy that comes with hashmatch, the sender's threads, and a receiver in a process of its own
-that checks every signature and confirms in its answer. Verdicts are appended as a server would, from several threads
-that each wait for the disk, for so many uploaders, a fifth of them returning. Afterwards the outbox must be empty, every
-instruction confirmed, and the exported log must verify.
+A real ledger on disk, the policy that comes with hashmatch, the sender's threads, and a receiver in a process of its
+own that checks every signature and confirms in its answer. Verdicts are appended as a server would, from several threads
+that each wait for the disk; of five, one is of an uploader who was there before. Afterwards the outbox must be empty,
+every instruction confirmed, and the exported log must verify.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from hashmatch.workflow.sender import Line, Sender
 SECONDS = 20.0
 ASKING = 8  # threads that append
 LIMIT = 200.0  # matches a second that are asked
-RECEIVER = '''
+RECEIVER = """
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from standardwebhooks import Webhook
@@ -63,7 +63,7 @@ server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 server.daemon_threads = True
 print(server.server_address[1], flush=True)
 server.serve_forever()
-'''
+"""
 
 
 def match(number: int) -> VerdictRecord:

@@ -51,6 +51,7 @@ from hashmatch.workflow.report_settings import Filing, ReportSettings
 from hashmatch.workflow.report_store import ReportStore
 from hashmatch.workflow.reporting import Reporting
 from hashmatch.workflow.sender import Line, Sender
+from hashmatch.workflow.subjects import Subjects
 
 trace = logging.getLogger(__name__)
 
@@ -146,7 +147,11 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
         following = asyncio.create_task(follower.run(), name="follower")
         closing.push_async_callback(_end, following)
         publisher = Publisher(
-            ledger, settings.log_publish, settings.log_witnesses, retention_days=settings.log_retention_days
+            ledger,
+            settings.log_publish,
+            settings.log_witnesses,
+            retention_days=settings.log_retention_days,
+            kept=Subjects(cases),
         )
         closing.push_async_callback(_end, asyncio.create_task(publisher.run(), name="publisher"))
         trials = Trials(keeper, store, live, traffic, ledger, running_versions)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hashmatch import clock
 from hashmatch.audit import erasure
+from hashmatch.audit.erasure import Kept
 from hashmatch.audit.ledger import Ledger
 from hashmatch.audit.note import VerifierKey, parse_note, verified
 from hashmatch.delivery import publish, witness
@@ -24,14 +25,20 @@ class Publisher:
     """Publishes the checkpoints of one ledger to every place; each place gets the newest, whichever it missed."""
 
     def __init__(
-        self, ledger: Ledger, places: Sequence[str], witnesses: Sequence[str] = (), *, retention_days: int = 0
+        self,
+        ledger: Ledger,
+        places: Sequence[str],
+        witnesses: Sequence[str] = (),
+        *,
+        kept: Kept,
+        retention_days: int = 0,
     ) -> None:
-        """`witnesses` as the settings write them: URL, space, verifier key.
+        """`witnesses` as the settings write them: URL, space, verifier key. `kept` is what retention must not end.
 
         Raises:
             BadConfig: one of those keys is none.
         """
-        self._ledger, self._places, self._retention_days = ledger, places, retention_days
+        self._ledger, self._places, self._retention_days, self._kept = ledger, places, retention_days, kept
         self._witnesses = dict(map(_witness, witnesses))  # keys by URL
         self._seen: dict[str, int] = {}  # size of the newest checkpoint that each witness has seen
         self._put: dict[str, int] = {}  # size of the newest checkpoint that each place has
@@ -111,7 +118,12 @@ class Publisher:
         days = self._retention_days
         try:
             number = erasure.expire(
-                self._ledger, days=days, now=clock.now(), ground=f"retention of verdicts: {days} days", by=BY
+                self._ledger,
+                days=days,
+                now=clock.now(),
+                ground=f"retention of verdicts: {days} days",
+                by=BY,
+                kept=self._kept,
             )
         except HashmatchError as e:
             trace.error("what is older than %d days was not erased: %s", days, e)

@@ -7,10 +7,12 @@ the ledger's file may hold a destroyed key until they are written again; a backu
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from hashmatch.audit.ledger import Ledger
 from hashmatch.audit.sealing import Class
-from hashmatch.errors import Malformed
+from hashmatch.errors import Malformed, Refused
+from hashmatch.store.env import Txn
 from hashmatch.store.traffic import Traffic
 from hashmatch.v1.audit_pb2 import Event
 from hashmatch.v1.common_pb2 import Subject
@@ -29,23 +31,39 @@ def subject(*, uploader_id: str = "", content_id: str = "") -> Subject:
     return Subject(uploader_id=uploader_id, content_id=content_id)
 
 
-def erase(ledger: Ledger, who: Subject, *, ground: str, by: str) -> int:
+class Kept(Protocol):
+    """What keeps a subject's data, by its keyed digest."""
+
+    def why(self, txn: Txn, digest: bytes, now: datetime) -> str:
+        """What keeps it now, in words; "" where nothing does."""
+
+    def forget(self, txn: Txn, digest: bytes) -> None:
+        """It is erased: what is told of it elsewhere in the ledger is to go, too."""
+
+
+def erase(ledger: Ledger, who: Subject, *, ground: str, by: str, kept: Kept) -> int:
     """Destroys every key of a subject and forgets its answers; how many keys there were.
 
     Raises:
         Malformed: no ground is given.
+        Refused: something keeps it, as the law or an order wants.
         StoreFull, StoreFailed, Corrupt: nothing was erased.
     """
     event = _tombstone(ground, by)
     with ledger.changing() as log:
+        digest = ledger.sealing.subject_digest(who)
+        if why := kept.why(log.txn, digest, log.at):
+            raise Refused(f"it must not be erased: {why}")
+        kept.forget(log.txn, digest)
         event.erased.key_ids.extend(ledger.sealing.destroy(log.txn, ledger.sealing.key_ids(log.txn, who)))
         ledger.rows.forget_subject(log.txn, who)
         log.append(event)
     return len(event.erased.key_ids)
 
 
-def expire(ledger: Ledger, *, days: int, now: datetime, ground: str, by: str) -> int:
-    """Destroys the keys of verdicts of months that ended more than `days` ago; how many there were.
+def expire(ledger: Ledger, *, days: int, now: datetime, ground: str, by: str, kept: Kept) -> int:
+    """Destroys the keys of verdicts of months that ended more than `days` ago, but for those of subjects that something
+    keeps; how many there were.
 
     Raises:
         Malformed: as `erase`, or fewer days than a month.
@@ -53,12 +71,14 @@ def expire(ledger: Ledger, *, days: int, now: datetime, ground: str, by: str) ->
     """
     if days < 31:
         raise Malformed("want at least 31 days: keys are destroyed by whole months", field="days")
-    number = 0
+    number, last = 0, b""
     while True:
         event = _tombstone(ground, by)
         with ledger.changing() as log:
-            old = ledger.sealing.older(log.txn, Class.VERDICTS, now - timedelta(days=days), EXPIRED_AT_ONCE)
-            event.erased.key_ids.extend(ledger.sealing.destroy(log.txn, old))
+            old = ledger.sealing.older(log.txn, Class.VERDICTS, now - timedelta(days=days), EXPIRED_AT_ONCE, last)
+            last = old[-1][0] if old else last
+            free = [key for key, digest in old if not digest or not kept.why(log.txn, digest, log.at)]
+            event.erased.key_ids.extend(ledger.sealing.destroy(log.txn, free))
             if event.erased.key_ids:
                 log.append(event)
         number += len(event.erased.key_ids)

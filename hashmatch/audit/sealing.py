@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import IntEnum
-from itertools import islice
+from itertools import islice, takewhile
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -169,13 +169,17 @@ class Sealing:
                     found.append(codec.unseal(row, stored, "subjects"))
         return found
 
-    def older(self, txn: Txn, kind: Class, before: datetime, limit: int) -> list[bytes]:
-        """The ids of at most `limit` keys of a class, of months that ended before then."""
+    def older(
+        self, txn: Txn, kind: Class, before: datetime, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
+        """At most `limit` keys of a class, of months that ended before then: their ids, and the digests of their
+        subjects, empty of nobody; those that follow the key `after`."""
         start, end = _KEY_ID.pack(kind, 0, b""), _KEY_ID.pack(kind, _month(before), b"")
         with txn.cursor(db=self._keys) as cursor:
-            if not cursor.set_range(start):
+            if not cursor.set_range(after + b"\0" if after else start):
                 return []
-            return [key for key in islice(cursor.iternext(values=False), limit) if key < end]
+            rows = takewhile(lambda row: row[0] < end, islice(cursor, limit))
+            return [(key, codec.read(key, stored, "subject_keys", SubjectKeyRecord).subject) for key, stored in rows]
 
     def destroy(self, txn: Txn, key_ids: Iterable[bytes]) -> Iterator[bytes]:
         """Destroys keys, and returns the ids of those that were there."""

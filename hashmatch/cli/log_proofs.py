@@ -21,6 +21,7 @@ from hashmatch.replay import Replayed
 from hashmatch.store.lists import ListStore
 from hashmatch.store.traffic import Traffic
 from hashmatch.v1.audit_pb2 import Event
+from hashmatch.workflow.subjects import Subjects
 
 CHECKPOINT_EXAMPLE = """\
 example:
@@ -61,7 +62,8 @@ example:
 
 Destroys the keys of what is sealed: whose media it was, the caller's ids for it, its fingerprints. The events stay in
 the tree, which verifies as before, and a tombstone says what was erased and why. Verdicts cannot be replayed
-afterwards. A subject is also forgotten in the answers kept for retries and in the sample of traffic."""
+afterwards. A subject is also forgotten in the answers kept for retries, in the sample of traffic and in its cases. What
+an open case or a hold keeps is not erased."""
 
 
 def add_verbs(steps: Verbs) -> None:
@@ -169,12 +171,13 @@ def run_rotate(args: argparse.Namespace) -> int:
 
 def run_erase(args: argparse.Namespace) -> int:
     with changing(args) as ledger:
+        kept = Subjects(app.casework(ledger, args.settings))
         if args.verdicts_older_than is not None:
             days = args.verdicts_older_than
-            number = erasure.expire(ledger, days=days, now=clock.now(), ground=args.ground, by=by())
+            number = erasure.expire(ledger, days=days, now=clock.now(), ground=args.ground, by=by(), kept=kept)
         else:
             subject = erasure.subject(uploader_id=args.uploader or "", content_id=args.content or "")
-            number = erasure.erase(ledger, subject, ground=args.ground, by=by())
+            number = erasure.erase(ledger, subject, ground=args.ground, by=by(), kept=kept)
             with closing(Traffic(args.state)) as traffic:
                 erasure.forget(traffic, subject)
     if args.json:

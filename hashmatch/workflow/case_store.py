@@ -43,9 +43,21 @@ class CaseStore:
 
     def latest_of(self, txn: Txn, subject: Subject) -> Case | None:
         """The latest case of a subject; None where nobody is named, or there was none."""
-        digest = self._sealing.subject_digest(subject)
-        case_id = self._subjects.get(txn, digest) if digest else None
+        case_id = self.latest_by(txn, self._sealing.subject_digest(subject))
         return self.get(txn, case_id) if case_id else None
+
+    def latest_by(self, txn: Txn, digest: bytes) -> str:
+        """The id of the latest case of a subject, by its digest; "" where there was none."""
+        return (self._subjects.get(txn, digest) or "") if digest else ""
+
+    def forget(self, txn: Txn, case_id: str) -> None:
+        """Takes whose it is out of a case and its items; what was decided stays."""
+        case = self.get(txn, case_id)
+        case.subject.CopyFrom(_nobody(case.subject))
+        self._cases.put(txn, case.id.encode(), case)
+        for key, item in list(self._items.under(txn, case.id.encode() + b"\0")):
+            item.subject.CopyFrom(_nobody(item.subject))
+            self._items.put(txn, key, item)
 
     def put(self, txn: Txn, case: Case, before: Case | None) -> None:
         """Writes a case, in place of what it was `before`; None: it is new."""
@@ -134,6 +146,10 @@ class CaseStore:
 
     def put_hold(self, txn: Txn, hold: HoldRecord) -> None:
         self._holds.put(txn, f"{hold.case_id}\0{hold.id}".encode(), hold)
+
+
+def _nobody(subject: Subject) -> Subject:
+    return Subject(surface=subject.surface, region=subject.region)
 
 
 def _order_key(case: Case) -> bytes:

@@ -87,6 +87,12 @@ class Outbox:
         """Those of a case, in the order of their ids."""
         return (one for _, one in self._dispatches.under(txn, f"{case_id}.".encode()))
 
+    def forget(self, txn: Txn, case_id: str) -> None:
+        """Takes whose they are out of the instructions of a case."""
+        for one in list(self.of_case(txn, case_id)):
+            one.subject.CopyFrom(Subject(surface=one.subject.surface, region=one.subject.region))
+            self._put(txn, one)
+
     def page(
         self, txn: Txn, *, case_id: str = "", states: Collection[DispatchState.ValueType] = (), after: str = "",
         limit: int,

@@ -14,6 +14,19 @@ from hashmatch.audit.check import check_state
 from hashmatch.errors import Malformed
 
 
+class Nothing:
+    """No case is here that could keep anything."""
+
+    def why(self, _txn, _digest, _now):
+        return ""
+
+    def forget(self, _txn, _digest):
+        pass
+
+
+NOTHING = Nothing()
+
+
 def readable(ledger, number: int) -> bool:
     verdict = ledger.verdict(f"v_{number:08}").verdict
     if verdict.subject.content_id:
@@ -35,10 +48,10 @@ def test_whole_months_are_forgotten(tmp_path: Path) -> None:
             at(clock, month)
             for number in (10 * month, 10 * month + 1):
                 ledger.append(match(number, f"uploader-{number % 2}"), log=True, remember=False).result(10)
-        number = erasure.expire(ledger, days=31, now=clock.now, ground="retention", by="tests")
+        number = erasure.expire(ledger, days=31, now=clock.now, ground="retention", by="tests", kept=NOTHING)
         assert number == 4  # two uploaders, of January and of February: a key each month
         assert [readable(ledger, 10 * month) for month in (1, 2, 3, 4)] == [False, False, True, True]
-        assert erasure.expire(ledger, days=31, now=clock.now, ground="retention", by="tests") == 0
+        assert erasure.expire(ledger, days=31, now=clock.now, ground="retention", by="tests", kept=NOTHING) == 0
         (erased,) = [event.erased for event in ledger.events() if event.HasField("erased")]
         assert (len(erased.key_ids), erased.ground) == (4, "retention")
     assert check_state(tmp_path / "state").problems == []
@@ -55,7 +68,7 @@ def test_one_of_many_is_forgotten_in_every_month_and_answer(tmp_path: Path) -> N
                 record.request_id = f"r{number}"
                 ledger.append(record, log=True, remember=True).result(10)
         subject = erasure.subject(uploader_id="gone")
-        assert erasure.erase(ledger, subject, ground="GDPR Art. 17", by="tests") == 2
+        assert erasure.erase(ledger, subject, ground="GDPR Art. 17", by="tests", kept=NOTHING) == 2
         assert [readable(ledger, n) for n in (1, 2, 11, 12)] == [False, False, True, True]
         assert [ledger.remembered(f"r{n}") is not None for n in (1, 2, 11, 12)] == [False, False, True, True]
         again = match(3, "gone")
@@ -68,4 +81,4 @@ def test_one_of_many_is_forgotten_in_every_month_and_answer(tmp_path: Path) -> N
 @pytest.mark.parametrize(("uploader", "ground"), [("", "GDPR"), ("someone", " ")])
 def test_what_cannot_be_erased(tmp_path: Path, uploader: str, ground: str) -> None:
     with closing(opened(tmp_path / "state", run=False)) as ledger, pytest.raises(Malformed):
-        erasure.erase(ledger, erasure.subject(uploader_id=uploader), ground=ground, by="tests")
+        erasure.erase(ledger, erasure.subject(uploader_id=uploader), ground=ground, by="tests", kept=NOTHING)

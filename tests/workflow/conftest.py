@@ -70,7 +70,13 @@ class Work:
 
     def do(self, step, *args, **kwargs):
         with self.ledger.changing() as log:
-            return getattr(self.cases, step)(log, *args, **kwargs)
+            return getattr(self if step.endswith("_hold") else self.cases, step)(log, *args, **kwargs)
+
+    def place_hold(self, log, case_id, **given):
+        return self.cases.holding.place(log, case_id, **given)
+
+    def release_hold(self, log, *args, **given):
+        return self.cases.holding.release(log, *args, **given)
 
     def dispatches(self, case_id):
         with self.ledger.env.read() as txn:
