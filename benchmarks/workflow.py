@@ -3,9 +3,9 @@
     python benchmarks/workflow.py              about a minute
 
 A real ledger on disk, the policy that comes with hashmatch, the sender's threads, and a receiver in a process of its
-own that checks every signature and confirms in its answer. Verdicts are appended as a server would, from several threads
-that each wait for the disk; of five, one is of an uploader who was there before. Afterwards the outbox must be empty,
-every instruction confirmed, and the exported log must verify.
+own that checks every signature and confirms in its answer. Verdicts are appended as a server would, from several
+threads that each wait for the disk; of five, one is of an uploader who was there before. Afterwards the outbox must be
+empty, every instruction confirmed, and the exported log must verify.
 """
 
 from __future__ import annotations
