@@ -18,8 +18,8 @@ Follow a submission through the folders, in this order:
     audit/      verdict → event → leaf of a Merkle tree, sealed and synced before a MATCH is answered: leaves.py (the
                 log), journal.py (one transaction of it), sealing.py, signing.py, export.py; verify.py stands alone
     replay.py   verdicts computed again from the log; question.py is what both agree on about a submission's input
-    workflow/   verdict → case and what follows from it: policy.py (pure), casework.py (in the verdict's transaction, and
-                by people's hands), outbox.py and sender.py (to the platform), report.py and reporting.py (to
+    workflow/   verdict → case and what follows from it: policy.py (pure), casework.py (in the verdict's transaction,
+                and by people's hands), outbox.py and sender.py (to the platform), report.py and reporting.py (to
                 authorities), hold.py (what is kept), rota.py and paging.py, kpi.py
     publisher.py, delivery/  what leaves this machine: checkpoints, signed webhooks, reports (cybertip/)
     simulate/   other people's services, imitated for tests and rehearsals

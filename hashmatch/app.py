@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass
 from functools import partial
 
-from hashmatch import __version__, builder, clock, config, convert
+from hashmatch import __version__, builder, clock, config, convert, corrections
 from hashmatch.access.credentials import Credentials
 from hashmatch.audit import entry_counts
 from hashmatch.audit.feeds import ListFeed
@@ -20,6 +20,7 @@ from hashmatch.audit.ledger import Ledger
 from hashmatch.audit.runs import Run
 from hashmatch.builds import Builds
 from hashmatch.config import Settings
+from hashmatch.corrections import Corrections
 from hashmatch.delivery.cybertip.client import CyberTipline
 from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.follower import Follower
@@ -74,6 +75,7 @@ class Service:
     proposals: Proposals
     credentials: Credentials
     casework: Casework
+    sender: Sender | None  # None: no cases are kept
 
     @property
     def widths(self) -> dict[str, int]:
@@ -156,19 +158,21 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
         closing.push_async_callback(_end, asyncio.create_task(publisher.run(), name="publisher"))
         trials = Trials(keeper, store, live, traffic, ledger, running_versions)
         proposals = Proposals(store, keeper, release=partial(release, ledger))
+        sender = None
         if settings.cases:
-            closing.enter_context(_outside(ledger, cases, settings))
+            sender = closing.enter_context(_outside(ledger, cases, settings, Corrections(keeper, proposals)))
         yield Service(
             settings, recipes, running_versions, store, keeper, ledger, sandbox, live, follower, pipeline, trials,
-            proposals, credentials, cases,
+            proposals, credentials, cases, sender,
         )  # fmt: skip
 
 
 @contextmanager
-def _outside(ledger: Ledger, cases: Casework, settings: Settings) -> Iterator[None]:
+def _outside(ledger: Ledger, cases: Casework, settings: Settings, lists: Corrections) -> Iterator[Sender]:
     """Sends instructions and files reports until left."""
     wanted = destinations.load(settings.workflow)
-    sender = Sender(ledger, cases, {one.name: Line(one.opened(), one.confirms) for one in wanted.endpoints})
+    lines = {one.name: Line(one.opened(), one.confirms) for one in wanted.endpoints}
+    sender = Sender(ledger, cases, lines | {corrections.NAME: Line(lists)})
     stopping, threads, client = threading.Event(), [], None
     if wanted.reporting is not None:
         client = wanted.reporting.client(now=clock.now)
@@ -178,7 +182,7 @@ def _outside(ledger: Ledger, cases: Casework, settings: Settings) -> Iterator[No
     for thread in threads:
         thread.start()
     try:
-        yield
+        yield sender
     finally:
         stopping.set()
         for thread in threads:
@@ -220,7 +224,11 @@ def casework(ledger: Ledger, settings: Settings) -> Casework:
     if wanted.reporting is not None:
         store = CaseStore(ledger.env, ledger.sealing)
         filing = Filing(ReportStore(ledger.env), store, wanted.reporting.environment)
-    return Casework(ledger.env, ledger.sealing, partial(plan_by, policy), wanted.route, filing, policy.clocks)
+
+    def route(verb: str) -> Iterable[str]:
+        return [corrections.NAME] if verb in corrections.VERBS else wanted.route(verb)
+
+    return Casework(ledger.env, ledger.sealing, partial(plan_by, policy), route, filing, policy.clocks)
 
 
 def release(

@@ -31,6 +31,7 @@ class Dispatch:
     policy_version: str
     tier: str
     reason: str
+    entry: str = ""  # LIST/ENTRY, for what is done here; never in the body
 
     def body(self) -> bytes:
         """CloudEvents 1.0, structured, in JSON: the same bytes in every attempt."""

@@ -77,6 +77,8 @@ _GAUGES: Mapping[str, tuple[str, tuple[str, ...], str]] = {
     "hashmatch_disk_free_bytes": ("Room on the disk of the state directory.", (), "livemin"),
     "hashmatch_disk_bytes": ("Size of the disk of the state directory.", (), "livemax"),
     "hashmatch_certificate_expiry_timestamp_seconds": ("When the server's certificate expires.", (), "livemin"),
+    "hashmatch_open_cases": ("Cases that are not closed.", ("tier",), "livemax"),
+    "hashmatch_undelivered": ("Instructions that the platform does not have yet.", (), "livemax"),
     "hashmatch_build_info": ("1, with the version that runs.", ("version",), "livemax"),
 }
 
@@ -188,6 +190,11 @@ class Metrics:
         if certificate_expiry is not None:
             self._set("hashmatch_certificate_expiry_timestamp_seconds", certificate_expiry)
         self._look_at_lists(service)
+        if service.sender is not None:
+            standing = service.sender.standing
+            for tier, number in standing.open_cases.items():
+                self._set("hashmatch_open_cases", number, f"T{tier}")
+            self._set("hashmatch_undelivered", standing.undelivered)
 
     def _look_at_workers(self, service: Service) -> None:
         stats = service.sandbox.stats

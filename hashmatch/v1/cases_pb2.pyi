@@ -414,6 +414,7 @@ class DispatchRecord(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     TIER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The idempotency key: the same in every attempt."""
     case_id: _builtins.str
@@ -430,6 +431,8 @@ class DispatchRecord(_message.Message):
     tier: Global___Tier.ValueType
     reason: _builtins.str
     """Why: the rule, or the decision."""
+    entry: _builtins.str
+    """LIST/ENTRY, of what is done to the lists; never sent anywhere."""
     @_builtins.property
     def subject(self) -> _common_pb2.Subject: ...
     @_builtins.property
@@ -462,10 +465,11 @@ class DispatchRecord(_message.Message):
         policy_version: _builtins.str = ...,
         tier: Global___Tier.ValueType = ...,
         reason: _builtins.str = ...,
+        entry: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delivered_at", b"delivered_at", "done_at", b"done_at", "due_at", b"due_at", "requested_at", b"requested_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "case_id", b"case_id", "delivered_at", b"delivered_at", "destination", b"destination", "done_at", b"done_at", "due_at", b"due_at", "id", b"id", "policy_version", b"policy_version", "problem", b"problem", "reason", b"reason", "requested_at", b"requested_at", "sequence", b"sequence", "state", b"state", "subject", b"subject", "tier", b"tier", "verb", b"verb", "verdict_id", b"verdict_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "case_id", b"case_id", "delivered_at", b"delivered_at", "destination", b"destination", "done_at", b"done_at", "due_at", b"due_at", "entry", b"entry", "id", b"id", "policy_version", b"policy_version", "problem", b"problem", "reason", b"reason", "requested_at", b"requested_at", "sequence", b"sequence", "state", b"state", "subject", b"subject", "tier", b"tier", "verb", b"verb", "verdict_id", b"verdict_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

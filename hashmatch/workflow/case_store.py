@@ -127,6 +127,13 @@ class CaseStore:
             found.append(case)
         return found, b""
 
+    def open_by_tier(self, txn: Txn) -> dict[int, int]:
+        """Cases that are not closed, by tier 0..3. Reads a key of each."""
+        found = dict.fromkeys(range(4), 0)
+        for key, _ in self._order.since(txn, b"\0", b"\0"):
+            found[key[1] - 1] += 1
+        return found
+
     def clocks_due(self, txn: Txn, now: datetime, limit: int) -> list[tuple[str, str]]:
         """Cases whose clock has passed, and which clock, the longest ago first."""
         end = time_key(now)

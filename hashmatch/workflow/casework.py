@@ -283,6 +283,7 @@ class Casework:
         case.decided_at.CopyFrom(convert.timestamp(log.at))
         if step is Step.CONFIRM:
             self._file(log, case)
+            self._redo(log, case)
             verbs, case.deferred[:] = list(case.deferred), []
             for verb in verbs:
                 if verb in OF_SUBJECT:
@@ -291,15 +292,44 @@ class Casework:
                 for item in self.store.items(log.txn, case.id):
                     self._send(log, case, verb, item.verdict_id, item.subject, "confirmed")
             return
-        case.deferred[:] = []
         if self._filing is not None:
             self._filing.call_off(log, case, case.reviews[-1].by)
         self._undo(log, case)
+        self._tell_lists(log, case, "suppress")
         self._work_siblings_again(log, case)
 
     def _file(self, log: Appending, case: Case) -> None:
         if case.authority and self._filing is not None and self._filing.queue(log, case):
             case.ClearField("reported_at")
+
+    def _redo(self, log: Appending, case: Case) -> None:
+        """Asks again for what was undone when the case was cleared before."""
+        asked: dict[tuple[str, str, str], DispatchRecord] = {}
+        undone: dict[tuple[str, str, str], DispatchRecord] = {}
+        for one in self.outbox.of_case(log.txn, case.id):
+            which = (one.destination, one.subject.content_id)
+            if one.verb in UNDO:
+                asked.setdefault((one.verb, *which), one)
+                undone.pop((one.verb, *which), None)
+            for verb in (verb for verb, undoing in UNDO.items() if undoing == one.verb):
+                if (verb, *which) in asked:
+                    undone[(verb, *which)] = asked[(verb, *which)]
+        for (verb, destination, _), one in undone.items():
+            self.outbox.request(
+                log, case, verb=verb, destination=destination, verdict_id=one.verdict_id, about=one.subject,
+                reason="confirmed after all",
+            )  # fmt: skip
+        if undone:
+            self._tell_lists(log, case, "unsuppress")
+
+    def _tell_lists(self, log: Appending, case: Case, verb: str) -> None:
+        """Has the entries that matched set aside for a while, or no longer, each where its list is kept."""
+        for destination in self._route(verb):
+            for entry in sorted(case.cluster_of):
+                self.outbox.request(
+                    log, case, verb=verb, destination=destination, verdict_id="", about=Subject(), reason="cleared",
+                    entry=entry,
+                )  # fmt: skip
 
     def _undo(self, log: Appending, case: Case) -> None:
         """Asks for the undoing of everything that was asked for and not undone since, the latest first."""

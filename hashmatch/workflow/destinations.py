@@ -30,6 +30,7 @@ from hashmatch.workflow.policy import VERBS
 from hashmatch.workflow.report_settings import ReportSettings
 
 MAX_NAME = 64
+OWN: Final = "lists"  # what is done to the lists here
 _KEYS: Final = frozenset({"name", "url", "secrets", "verbs", "allow", "confirms", "ca"})
 
 
@@ -92,6 +93,8 @@ def load(file: Path | None) -> Destinations:
     names = [one.name for one in found]
     if len(set(names)) != len(names):
         raise BadConfig(f"{file}: two destinations have one name")
+    if OWN in names:
+        raise BadConfig(f"{file}: '{OWN}' is hashmatch's own destination; choose another name")
     return Destinations(tuple(found), _reporting(file, given.get("reporting")))
 
 

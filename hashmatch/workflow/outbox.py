@@ -109,7 +109,8 @@ class Outbox:
         return found, ""
 
     def request(
-        self, log: Appending, case: Case, *, verb: str, destination: str, verdict_id: str, about: Subject, reason: str
+        self, log: Appending, case: Case, *, verb: str, destination: str, verdict_id: str, about: Subject, reason: str,
+        entry: str = "",
     ) -> DispatchRecord:  # fmt: skip
         """A new instruction, counted in `case`, which is then to be put."""
         case.dispatches += 1
@@ -118,7 +119,7 @@ class Outbox:
         one = DispatchRecord(
             id=f"{case.id}.{case.dispatches:06d}", case_id=case.id, verdict_id=verdict_id, verb=verb, subject=about,
             destination=destination, policy_version=case.policy_version, tier=case.tier, reason=reason,
-            requested_at=convert.timestamp(log.at),
+            requested_at=convert.timestamp(log.at), entry=entry,
         )  # fmt: skip
         self._enqueue(log, one)
         return one
@@ -136,6 +137,10 @@ class Outbox:
         else:
             one.ClearField("due_at")  # its turn comes once those before it are gone
             self._put(log.txn, one)
+
+    def undelivered(self, txn: Txn) -> int:
+        """Instructions that the platform does not have yet."""
+        return self._lanes.count(txn)
 
     def any_due(self, txn: Txn, destination: str, now: datetime) -> bool:
         """Whether something is due to a destination."""

@@ -87,6 +87,10 @@ class Keys:
         """The first key that begins so, with its value."""
         return next(self.since(txn, prefix, prefix), None)
 
+    def count(self, txn: Txn) -> int:
+        """How many keys there are."""
+        return int(txn.stat(self._table)["entries"])
+
     def last(self, txn: Txn, prefix: bytes) -> bytes | None:
         """The last key that begins so."""
         with txn.cursor(db=self._table) as cursor:

@@ -47,6 +47,14 @@ class Line:
     confirms: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How much is to be done."""
+
+    open_cases: Mapping[int, int]  # by tier 0..3
+    undelivered: int  # instructions
+
+
 class Sender:
     """Sends for one ledger, until closed. Owns its threads."""
 
@@ -56,6 +64,7 @@ class Sender:
         self._ledger, self._cases, self._lines, self._now = ledger, cases, lines, now
         self._breakers = {name: Breaker() for name in lines}  # each owned by its line's thread
         self._disabled: set[str] = set()
+        self.standing = Standing({}, 0)  # as of the last look at the clocks; replaced whole
         self._stopping = threading.Event()
         self._pools = {name: ThreadPoolExecutor(AT_ONCE, thread_name_prefix=f"send-{name}") for name in lines}
         self._threads: list[threading.Thread] = []
@@ -93,6 +102,7 @@ class Sender:
     def _clocks(self) -> float:
         with self._ledger.env.read() as txn:
             due = self._cases.store.clocks_due(txn, self._now(), CLOCKS)
+            self.standing = Standing(self._cases.store.open_by_tier(txn), self._cases.outbox.undelivered(txn))
         if due:
             with self._ledger.changing() as log:
                 for case_id, which in due:
@@ -167,5 +177,5 @@ def dispatch_of(one: DispatchRecord) -> Dispatch:
         key=one.id, verb=one.verb, case_id=one.case_id, verdict_id=one.verdict_id, content_id=about.content_id,
         uploader_id=about.uploader_id, surface=about.surface, region=about.region, sequence=one.sequence,
         requested_at=one.requested_at.ToDatetime(UTC), policy_version=one.policy_version, tier=f"T{one.tier - 1}",
-        reason=one.reason,
+        reason=one.reason, entry=one.entry,
     )  # fmt: skip

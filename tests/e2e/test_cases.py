@@ -9,6 +9,7 @@ import pytest
 from pictures import png
 from workflow.receivers import SECRET, receiving
 
+from hashmatch.client import Finding
 from hashmatch.types import Subject
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 
@@ -106,6 +107,20 @@ def test_an_appeal_undoes_it(platform, call):
     assert order.index("restore") > max(order.index(verb) for verb in ("restrict", "remove"))
 
 
+def test_an_entry_that_was_wrong_is_set_aside_until_it_is_right_after_all(platform, call):
+    platform.receiver.body = b'{"status": "confirmed"}'
+    case_id = upload(platform).case_id
+    call("ann", "ClaimCase", case_id=case_id)
+    call("ann", "DecideCase", case_id=case_id, decision=CLEAR, reason_codes=["NOT_WHAT_IT_SEEMED"])
+    until(lambda: call("ann", "GetCase", case_id=case_id).case.state == cases_pb2.CASE_STATE_CLOSED)
+    until(lambda: upload(platform).finding == Finding.FINDING_NO_MATCH)
+    call("bob", "ReopenCase", case_id=case_id, reason_codes=["LOOKED_AGAIN"])
+    call("ann", "ClaimCase", case_id=case_id)
+    call("ann", "DecideCase", case_id=case_id, decision=CONFIRM, reason_codes=["KNOWN_MATERIAL"])
+    until(lambda: upload(platform).finding == Finding.FINDING_MATCH)
+    until(lambda: platform.receiver.verbs().count("restrict") >= 2)  # what was restored is contained again
+
+
 def test_who_may_not_is_refused(platform, call):
     case_id = upload(platform).case_id
     for name, method, fields in (
@@ -122,10 +137,10 @@ def test_who_may_not_is_refused(platform, call):
     assert "claim it first" in refused.value.details()
 
 
-def test_a_receiver_that_comes_back_gets_what_waited_across_a_kill(platform):
+def test_a_receiver_that_comes_back_gets_what_waited_across_a_kill(platform, call):
     platform.receiver.behave = lambda _number: 503
     case_id = upload(platform).case_id
-    until(lambda: platform.receiver.calls)
+    until(lambda: call("ann", "GetCase", case_id=case_id).dispatches[0].attempts)
     platform.stop(9)
     platform.receiver.behave = lambda _number: 200
     platform.serve("--workers", "1")

@@ -312,3 +312,15 @@ def test_what_is_made_more_urgent_is_to_be_taken_and_decided_sooner(work):
     assert case.acknowledge_by.ToDatetime(START.tzinfo) == work.now + timedelta(minutes=5)
     assert case.decide_by.ToDatetime(START.tzinfo) == work.now + timedelta(minutes=15)
     assert "page" in {d.verb for d in work.dispatches(case.id)}
+
+
+def test_what_was_cleared_and_is_confirmed_after_all_is_done_again(work):
+    case = work.match("u1", content="c1")
+    decide(work, case.id, "ann", confirm=False)
+    work.confirm_all(case.id)
+    work.do("reopen", case.id, by="bob", roles=LEAD, reason_codes=["LOOKED_AGAIN"])
+    decide(work, case.id, "ann")
+    verbs = [(one.verb, one.subject.content_id) for one in work.dispatches(case.id)]
+    assert verbs == [("restrict", "c1"), ("restore", "c1"), ("restrict", "c1"), ("suspend", "")]
+    work.confirm_all(case.id)
+    assert state_of(work.get(case.id)) is State.CLOSED
