@@ -1,8 +1,9 @@
 """Those who wait for something that is lent out and comes back: who waits, for how long at most, and who is refused.
 
 A burst may wait long, but not for ever: who could foreseeably not be served in time is refused at once, since a full
-line would only make every answer late. Once that has happened the load is more than can be done, and the line is kept
-short until nobody was refused for a while; it is then just long enough that what is lent out never lies idle.
+line would only make every answer late. Where that happens often the load is more than can be done, and the line is kept
+short until it no longer does; it is then just long enough that what is lent out never lies idle. A few refusals are
+none of that: a caller with a few more under way than a short line holds would otherwise keep it short for himself.
 
 How long is long goes by time, but a few for each of what is lent out may always wait, however slow it has become: a
 caller with so many under way at once is no overload.
@@ -20,9 +21,9 @@ from hashmatch.media.fair import FairQueue
 
 SHORT_SECONDS = 0.02  # of foreseen wait while there is too much: some three small pictures for each worker
 ALWAYS, ALWAYS_SHORT = 16, 2  # who may wait for each of what is lent out, in any case; while there is too much
-# Since the last refusal. Under real overload one comes every few milliseconds; near capacity a line that is short for
-# longer refuses for nothing (simulated at 100 % of capacity: 15 % for a whole second, 8 % for a quarter).
-CALM_SECONDS = 0.25
+# Refusals of late, each counting half after so many seconds. Under real overload one comes every few milliseconds, and
+# there are dozens; eight callers in a closed loop were refused some fifteen times a second, which is about two.
+FADING_SECONDS, TOO_MANY = 0.1, 4.0
 LEAST_RETRY_SECONDS = 0.1
 MEMORY = 32  # uses that the mean is about
 
@@ -53,7 +54,7 @@ class Line(Generic[T]):
         self._now = now
         self._waiting: FairQueue[asyncio.Future[T]] = FairQueue(now)
         self._mean_seconds = 0.01  # of one use, a moving average
-        self._refused_at = float("-inf")  # monotonic seconds
+        self._refusals, self._refused_at = 0.0, 0.0  # of late, as of then in monotonic seconds
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -74,15 +75,18 @@ class Line(Generic[T]):
     @property
     def _too_long(self) -> bool:
         bearable, always = self.seconds, ALWAYS
-        if self._now() - self._refused_at < CALM_SECONDS:
+        if self._lately() >= TOO_MANY:
             bearable, always = min(bearable, SHORT_SECONDS), ALWAYS_SHORT
         waiting = len(self._waiting)
         return waiting >= self.limit or (waiting >= always * self._servers and self.foreseen_wait > bearable)
 
     def refusal(self) -> Overloaded:
-        """Says when to come back; keeps the line short from now on."""
-        self._refused_at = self._now()
+        """Says when to come back; where there are many, keeps the line short from now on."""
+        self._refusals, self._refused_at = self._lately() + 1, self._now()
         return Overloaded(retry_after=max(LEAST_RETRY_SECONDS, self.foreseen_wait))
+
+    def _lately(self) -> float:
+        return float(self._refusals * 0.5 ** ((self._now() - self._refused_at) / FADING_SECONDS))
 
     async def wait(self, share: str, timeout: float | None, *, first: bool = False) -> T:
         """Waits for its turn: those who wait are served in turn by `share`, and `first` before all of them.

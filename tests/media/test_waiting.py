@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from hashmatch.errors import Overloaded, Unavailable
-from hashmatch.media.waiting import ALWAYS, ALWAYS_SHORT, CALM_SECONDS, SHORT_SECONDS, Line
+from hashmatch.media.waiting import ALWAYS, ALWAYS_SHORT, FADING_SECONDS, SHORT_SECONDS, TOO_MANY, Line
 
 EACH = 0.004  # seconds of one use, as the line has seen them
 
@@ -40,11 +40,18 @@ class Desk:
                 return number
         raise AssertionError("nobody was refused")
 
+    async def overload(self):
+        """So many are refused that the line is kept short."""
+        for _ in range(int(TOO_MANY)):
+            with pytest.raises(Overloaded):
+                await (await self.come())
+
 
 def test_a_burst_waits_and_a_standing_load_does_not():
     async def run():
         desk = Desk(seconds=0.1)
         assert await desk.fill() == pytest.approx(2 * 0.1 / EACH, abs=1)
+        await desk.overload()
         while len(desk.line) > 2 * SHORT_SECONDS / EACH + 1:
             desk.line.serve(None)
         with pytest.raises(Overloaded):  # short by now, and there is more than that
@@ -54,8 +61,19 @@ def test_a_burst_waits_and_a_standing_load_does_not():
         assert await desk.fill() == pytest.approx(2 * SHORT_SECONDS / EACH, abs=1)
         while len(desk.line):
             desk.line.serve(None)
-        desk.time += 2 * CALM_SECONDS
+        desk.time += 5 * FADING_SECONDS
         assert await desk.fill() == pytest.approx(2 * 0.1 / EACH, abs=1)
+
+    asyncio.run(run())
+
+
+def test_a_few_refusals_keep_no_line_short():
+    async def run():
+        desk = Desk(seconds=0.1)
+        for _ in range(3):
+            assert await desk.fill() == pytest.approx(2 * 0.1 / EACH, abs=1)
+            while len(desk.line):
+                desk.line.serve(None)
 
     asyncio.run(run())
 
@@ -64,6 +82,7 @@ def test_a_few_may_wait_for_each_however_slow_they_are():
     async def run():
         desk = Desk(seconds=0.1, each=3.0)
         assert await desk.fill() == 2 * ALWAYS
+        await desk.overload()
         while len(desk.line):
             desk.line.serve(None)
         assert await desk.fill() == 2 * ALWAYS_SHORT
