@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from collections.abc import Callable, Collection
+from datetime import UTC, timedelta
 
 from hashmatch import clock, convert
 from hashmatch.audit.leaves import Appending
-from hashmatch.audit.sealing import Sealing
 from hashmatch.errors import Forbidden, Malformed, Refused
 from hashmatch.roles import Role
-from hashmatch.store.env import Env
 from hashmatch.v1.audit_pb2 import NO_CASE_POLICY, NO_CASE_SHADOW, NO_CASE_UNSPECIFIED, Event, VerdictRecord
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, CaseItem, CaseState, DispatchRecord
-from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow import case as life
 from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.case import Opinion, State, Step
@@ -32,57 +28,22 @@ from hashmatch.workflow.case_facts import (
     urge,
 )
 from hashmatch.workflow.case_facts import reason_codes as kept_codes
-from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.case_steps import SERVICE, Filing, Route
+from hashmatch.workflow.consequences import Consequences
 from hashmatch.workflow.hold_table import Kind
-from hashmatch.workflow.holding import Holding
 from hashmatch.workflow.outbox import CONTAINING, Outbox
-from hashmatch.workflow.plan import OF_SUBJECT, UNDO, Clocks, Plan
+from hashmatch.workflow.plan import OF_SUBJECT, Plan
 
 trace = logging.getLogger(__name__)
 
-SERVICE = "hashmatch"  # who makes the service's own steps, in the log
 LEASE = timedelta(minutes=30)
 MAX_LEASE = timedelta(hours=12)  # a shift
-MAX_SIBLINGS = 200  # cases that are worked again in one transaction since an entry of theirs was cleared
-MAX_NOTE = 4000  # characters of what a person wrote
 
-Route = Callable[[str], Iterable[str]]
-"""The destinations that want a verb."""
+__all__ = ["LEASE", "SERVICE", "Casework", "Filing", "Route"]
 
 
-class Filing(Protocol):
-    """Files reports, in the transaction of what asks for them."""
-
-    def queue(self, log: Appending, case: Case) -> bool:
-        """What a case is about is to be reported to its `authority`, each item once for each round of decision; whether
-        something is yet to be filed."""
-
-    def call_off(self, log: Appending, case: Case, by: str) -> None:
-        """What was not filed yet is not to be."""
-
-
-class Casework:
+class Casework(Consequences):
     """The steps of cases, inside transactions of the ledger. For any thread."""
-
-    def __init__(
-        self,
-        env: Env,
-        sealing: Sealing,
-        plan: Callable[[VerdictRecord, datetime], Plan | None],
-        route: Route = lambda _verb: (),
-        filing: Filing | None = None,
-        clocks: Sequence[Clocks] = (),
-    ) -> None:
-        """
-        Args:
-            plan: what policy wants of a verdict at that time; None: nothing, then there is no case.
-            filing: files what a case is about; None: a person does that elsewhere.
-            clocks: of T0..T3, that begin when a case is made more urgent.
-        """
-        self.store, self.outbox = CaseStore(env, sealing), Outbox(env, sealing)
-        self.holding = Holding(self.store)
-        self._sealing, self._plan, self._route, self._filing = sealing, plan, route, filing
-        self._clocks = clocks
 
     # ── from a verdict ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -136,15 +97,6 @@ class Casework:
                     case.deferred.append(wanted.verb)
             else:
                 self._send(log, case, wanted.verb, item.verdict_id, item.subject, wanted.reason)
-
-    def _sent(self, log: Appending, case: Case) -> Iterable[DispatchRecord]:
-        return self.outbox.of_case(log.txn, case.id) if case.dispatches else ()
-
-    def _send(self, log: Appending, case: Case, verb: str, verdict_id: str, subject: Subject, reason: str) -> None:
-        for destination in self._route(verb):
-            self.outbox.request(
-                log, case, verb=verb, destination=destination, verdict_id=verdict_id, about=subject, reason=reason
-            )
 
     # ── by people ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -265,98 +217,6 @@ class Casework:
         self.store.put(log.txn, case, before)
         return case
 
-    def _reopen(self, log: Appending, case: Case, step: Step, by: str, codes: list[str], note: str = "") -> None:
-        self._step(log, case, step, by, codes, note)
-        case.reviews_before = len(case.reviews)
-        case.ClearField("closed_at")
-        if step is Step.REVERSE:
-            review = case.reviews.add(by=by, decision=DECISION_CLEAR, reason_codes=codes)
-            review.at.CopyFrom(convert.timestamp(log.at))
-            self._after_decision(log, case, Step.CLEAR)
-        else:
-            case.ClearField("decided_at")
-        self._settle(log, case)
-
-    def _after_decision(self, log: Appending, case: Case, step: Step) -> None:
-        if step not in (Step.CONFIRM, Step.CLEAR):
-            return
-        case.decided_at.CopyFrom(convert.timestamp(log.at))
-        if step is Step.CONFIRM:
-            self._file(log, case)
-            self._redo(log, case)
-            verbs, case.deferred[:] = list(case.deferred), []
-            for verb in verbs:
-                if verb in OF_SUBJECT:
-                    self._send(log, case, verb, "", case.subject, "confirmed")
-                    continue
-                for item in self.store.items(log.txn, case.id):
-                    self._send(log, case, verb, item.verdict_id, item.subject, "confirmed")
-            return
-        if self._filing is not None:
-            self._filing.call_off(log, case, case.reviews[-1].by)
-        self._undo(log, case)
-        self._tell_lists(log, case, "suppress")
-        self._work_siblings_again(log, case)
-
-    def _file(self, log: Appending, case: Case) -> None:
-        if case.authority and self._filing is not None and self._filing.queue(log, case):
-            case.ClearField("reported_at")
-
-    def _redo(self, log: Appending, case: Case) -> None:
-        """Asks again for what was undone when the case was cleared before."""
-        asked: dict[tuple[str, str, str], DispatchRecord] = {}
-        undone: dict[tuple[str, str, str], DispatchRecord] = {}
-        for one in self.outbox.of_case(log.txn, case.id):
-            which = (one.destination, one.subject.content_id)
-            if one.verb in UNDO:
-                asked.setdefault((one.verb, *which), one)
-                undone.pop((one.verb, *which), None)
-            for verb in (verb for verb, undoing in UNDO.items() if undoing == one.verb):
-                if (verb, *which) in asked:
-                    undone[(verb, *which)] = asked[(verb, *which)]
-        for (verb, destination, _), one in undone.items():
-            self.outbox.request(
-                log, case, verb=verb, destination=destination, verdict_id=one.verdict_id, about=one.subject,
-                reason="confirmed after all",
-            )  # fmt: skip
-        if undone:
-            self._tell_lists(log, case, "unsuppress")
-
-    def _tell_lists(self, log: Appending, case: Case, verb: str) -> None:
-        """Has the entries that matched set aside for a while, or no longer, each where its list is kept."""
-        for destination in self._route(verb):
-            for entry in sorted(case.cluster_of):
-                self.outbox.request(
-                    log, case, verb=verb, destination=destination, verdict_id="", about=Subject(), reason="cleared",
-                    entry=entry,
-                )  # fmt: skip
-
-    def _undo(self, log: Appending, case: Case) -> None:
-        """Asks for the undoing of everything that was asked for and not undone since, the latest first."""
-        standing: dict[tuple[str, str, str], DispatchRecord] = {}
-        for one in list(self.outbox.of_case(log.txn, case.id)):
-            which = (one.destination, one.subject.content_id, one.subject.uploader_id)
-            if one.verb in UNDO and sending.state_of(one) is not sending.State.FAILED:
-                standing[(UNDO[one.verb], *which[:2])] = one
-            elif one.verb in UNDO.values():
-                standing.pop((one.verb, *which[:2]), None)
-        for (verb, destination, _), one in reversed(standing.items()):
-            self.outbox.request(
-                log, case, verb=verb, destination=destination, verdict_id=one.verdict_id, about=one.subject,
-                reason="cleared",
-            )  # fmt: skip
-
-    def _work_siblings_again(self, log: Appending, case: Case) -> None:
-        """What an entry that was wrong here made elsewhere is looked at again."""
-        for entry in case.cluster_of:
-            for sibling_id in self.store.made_by(log.txn, entry, MAX_SIBLINGS):
-                if sibling_id == case.id:
-                    continue
-                before, sibling = self._open(log, sibling_id)
-                if (state_of(sibling), Step.REOPEN) in life.NEXT and not cleared(sibling):
-                    self._reopen(log, sibling, Step.REOPEN, SERVICE, ["SIBLING_CLEARED"])
-                    self.store.put(log.txn, sibling, before)
-
     # ── by the platform, and by time ────────────────────────────────────────────────────────────────────────────────
 
     def dispatched(
@@ -437,13 +297,6 @@ class Casework:
         self.store.put(log.txn, case, before)
         return case
 
-    # ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _open(self, log: Appending, case_id: str) -> tuple[Case, Case]:
-        before, case = self.store.get(log.txn, case_id), Case()
-        case.CopyFrom(before)
-        return before, case
-
     def _held_by(self, log: Appending, case: Case, by: str) -> None:
         other = holder(case, log.at)
         if other != by:
@@ -456,36 +309,3 @@ class Casework:
         role = life.role_for(state_of(case), step)
         if role is not None and role not in roles:
             raise Forbidden(f"this needs the permission '{role}'")
-
-    def _step(self, log: Appending, case: Case, step: Step, by: str, codes: Iterable[str] = (), note: str = "") -> None:
-        case.state = CaseState.Value(f"CASE_STATE_{life.after(state_of(case), step)}")
-        self._log(log, case, step, by, (), codes, note)
-
-    def _log(
-        self, log: Appending, case: Case, step: Step, by: str, verdict_ids: Iterable[str], codes: Iterable[str] = (),
-        note: str = "",
-    ) -> None:  # fmt: skip
-        event = Event()
-        said = event.case_step
-        said.case_id, said.step, said.state, said.by = case.id, step.value, state_of(case).value, by
-        said.verdict_ids.extend(verdict_ids)
-        said.reason_codes.extend(codes)
-        if note:
-            self._sealing.seal_text(log.txn, event, case.subject, note[:MAX_NOTE], log.at)
-        log.append(event)
-
-    def _settle(self, log: Appending, case: Case) -> None:
-        """Makes the service's own steps that are due."""
-        while True:
-            contained = not case.uncontained
-            step = life.due(
-                state_of(case), contained=contained, report_due=bool(case.authority),
-                reported=case.HasField("reported_at"), unsettled=case.unsettled,
-            )  # fmt: skip
-            if contained and not case.HasField("contained_at"):
-                case.contained_at.CopyFrom(convert.timestamp(log.at))
-            if step is None:
-                return
-            self._step(log, case, step, SERVICE)
-            if step is Step.CLOSE:
-                case.closed_at.CopyFrom(convert.timestamp(log.at))

@@ -1,0 +1,116 @@
+"""What every step of a case does: checked against the table, written in the caller's transaction, told in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from hashmatch import convert
+from hashmatch.audit.leaves import Appending
+from hashmatch.audit.sealing import Sealing
+from hashmatch.store.env import Env
+from hashmatch.v1.audit_pb2 import Event, VerdictRecord
+from hashmatch.v1.cases_pb2 import Case, CaseState, DispatchRecord
+from hashmatch.v1.common_pb2 import Subject
+from hashmatch.workflow import case as life
+from hashmatch.workflow.case import Step
+from hashmatch.workflow.case_facts import (
+    state_of,
+)
+from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.holding import Holding
+from hashmatch.workflow.outbox import Outbox
+from hashmatch.workflow.plan import Clocks, Plan
+
+SERVICE = "hashmatch"  # who makes the service's own steps, in the log
+MAX_NOTE = 4000  # characters of what a person wrote
+
+Route = Callable[[str], Iterable[str]]
+"""The destinations that want a verb."""
+
+
+class Filing(Protocol):
+    """Files reports, in the transaction of what asks for them."""
+
+    def queue(self, log: Appending, case: Case) -> bool:
+        """What a case is about is to be reported to its `authority`, each item once for each round of decision; whether
+        something is yet to be filed."""
+
+    def call_off(self, log: Appending, case: Case, by: str) -> None:
+        """What was not filed yet is not to be."""
+
+
+class Steps:
+    """Steps of cases, inside transactions of the ledger. For any thread."""
+
+    def __init__(
+        self,
+        env: Env,
+        sealing: Sealing,
+        plan: Callable[[VerdictRecord, datetime], Plan | None],
+        route: Route = lambda _verb: (),
+        filing: Filing | None = None,
+        clocks: Sequence[Clocks] = (),
+    ) -> None:
+        """
+        Args:
+            plan: what policy wants of a verdict at that time; None: nothing, then there is no case.
+            filing: files what a case is about; None: a person does that elsewhere.
+            clocks: of T0..T3, that begin when a case is made more urgent.
+        """
+        self.store, self.outbox = CaseStore(env, sealing), Outbox(env, sealing)
+        self.holding = Holding(self.store)
+        self._sealing, self._plan, self._route, self._filing = sealing, plan, route, filing
+        self._clocks = clocks
+
+    def _sent(self, log: Appending, case: Case) -> Iterable[DispatchRecord]:
+        return self.outbox.of_case(log.txn, case.id) if case.dispatches else ()
+
+    def _send(self, log: Appending, case: Case, verb: str, verdict_id: str, subject: Subject, reason: str) -> None:
+        for destination in self._route(verb):
+            self.outbox.request(
+                log, case, verb=verb, destination=destination, verdict_id=verdict_id, about=subject, reason=reason
+            )
+
+    def _file(self, log: Appending, case: Case) -> None:
+        if case.authority and self._filing is not None and self._filing.queue(log, case):
+            case.ClearField("reported_at")
+
+    def _open(self, log: Appending, case_id: str) -> tuple[Case, Case]:
+        before, case = self.store.get(log.txn, case_id), Case()
+        case.CopyFrom(before)
+        return before, case
+
+    def _step(self, log: Appending, case: Case, step: Step, by: str, codes: Iterable[str] = (), note: str = "") -> None:
+        case.state = CaseState.Value(f"CASE_STATE_{life.after(state_of(case), step)}")
+        self._log(log, case, step, by, (), codes, note)
+
+    def _log(
+        self, log: Appending, case: Case, step: Step, by: str, verdict_ids: Iterable[str], codes: Iterable[str] = (),
+        note: str = "",
+    ) -> None:  # fmt: skip
+        event = Event()
+        said = event.case_step
+        said.case_id, said.step, said.state, said.by = case.id, step.value, state_of(case).value, by
+        said.verdict_ids.extend(verdict_ids)
+        said.reason_codes.extend(codes)
+        if note:
+            self._sealing.seal_text(log.txn, event, case.subject, note[:MAX_NOTE], log.at)
+        log.append(event)
+
+    def _settle(self, log: Appending, case: Case) -> None:
+        """Makes the service's own steps that are due."""
+        while True:
+            contained = not case.uncontained
+            step = life.due(
+                state_of(case), contained=contained, report_due=bool(case.authority),
+                reported=case.HasField("reported_at"), unsettled=case.unsettled,
+            )  # fmt: skip
+            if contained and not case.HasField("contained_at"):
+                case.contained_at.CopyFrom(convert.timestamp(log.at))
+            if step is None:
+                return
+            self._step(log, case, step, SERVICE)
+            if step is Step.CLOSE:
+                case.closed_at.CopyFrom(convert.timestamp(log.at))

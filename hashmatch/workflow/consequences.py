@@ -1,0 +1,111 @@
+"""What a decision on a case brings with it: what is asked of the platform, undone, reported, and told elsewhere."""
+
+from __future__ import annotations
+
+from hashmatch import convert
+from hashmatch.audit.leaves import Appending
+from hashmatch.v1.cases_pb2 import DECISION_CLEAR, Case, DispatchRecord
+from hashmatch.v1.common_pb2 import Subject
+from hashmatch.workflow import case as life
+from hashmatch.workflow import outbox as sending
+from hashmatch.workflow.case import Step
+from hashmatch.workflow.case_facts import (
+    cleared,
+    state_of,
+)
+from hashmatch.workflow.case_steps import SERVICE, Steps
+from hashmatch.workflow.plan import OF_SUBJECT, UNDO
+
+MAX_SIBLINGS = 200  # cases that are worked again in one transaction since an entry of theirs was cleared
+
+
+class Consequences(Steps):
+    """Steps of cases, and what follows from them."""
+
+    def _after_decision(self, log: Appending, case: Case, step: Step) -> None:
+        if step not in (Step.CONFIRM, Step.CLEAR):
+            return
+        case.decided_at.CopyFrom(convert.timestamp(log.at))
+        if step is Step.CONFIRM:
+            self._file(log, case)
+            self._redo(log, case)
+            verbs, case.deferred[:] = list(case.deferred), []
+            for verb in verbs:
+                if verb in OF_SUBJECT:
+                    self._send(log, case, verb, "", case.subject, "confirmed")
+                    continue
+                for item in self.store.items(log.txn, case.id):
+                    self._send(log, case, verb, item.verdict_id, item.subject, "confirmed")
+            return
+        if self._filing is not None:
+            self._filing.call_off(log, case, case.reviews[-1].by)
+        self._undo(log, case)
+        self._tell_lists(log, case, "suppress")
+        self._work_siblings_again(log, case)
+
+    def _redo(self, log: Appending, case: Case) -> None:
+        """Asks again for what was undone when the case was cleared before."""
+        asked: dict[tuple[str, str, str], DispatchRecord] = {}
+        undone: dict[tuple[str, str, str], DispatchRecord] = {}
+        for one in self.outbox.of_case(log.txn, case.id):
+            which = (one.destination, one.subject.content_id)
+            if one.verb in UNDO:
+                asked.setdefault((one.verb, *which), one)
+                undone.pop((one.verb, *which), None)
+            for verb in (verb for verb, undoing in UNDO.items() if undoing == one.verb):
+                if (verb, *which) in asked:
+                    undone[(verb, *which)] = asked[(verb, *which)]
+        for (verb, destination, _), one in undone.items():
+            self.outbox.request(
+                log, case, verb=verb, destination=destination, verdict_id=one.verdict_id, about=one.subject,
+                reason="confirmed after all",
+            )  # fmt: skip
+        if undone:
+            self._tell_lists(log, case, "unsuppress")
+
+    def _tell_lists(self, log: Appending, case: Case, verb: str) -> None:
+        """Has the entries that matched set aside for a while, or no longer, each where its list is kept."""
+        for destination in self._route(verb):
+            for entry in sorted(case.cluster_of):
+                self.outbox.request(
+                    log, case, verb=verb, destination=destination, verdict_id="", about=Subject(), reason="cleared",
+                    entry=entry,
+                )  # fmt: skip
+
+    def _undo(self, log: Appending, case: Case) -> None:
+        """Asks for the undoing of everything that was asked for and not undone since, the latest first."""
+        standing: dict[tuple[str, str, str], DispatchRecord] = {}
+        for one in list(self.outbox.of_case(log.txn, case.id)):
+            which = (one.destination, one.subject.content_id, one.subject.uploader_id)
+            if one.verb in UNDO and sending.state_of(one) is not sending.State.FAILED:
+                standing[(UNDO[one.verb], *which[:2])] = one
+            elif one.verb in UNDO.values():
+                standing.pop((one.verb, *which[:2]), None)
+        for (verb, destination, _), one in reversed(standing.items()):
+            self.outbox.request(
+                log, case, verb=verb, destination=destination, verdict_id=one.verdict_id, about=one.subject,
+                reason="cleared",
+            )  # fmt: skip
+
+    def _work_siblings_again(self, log: Appending, case: Case) -> None:
+        """What an entry that was wrong here made elsewhere is looked at again."""
+        for entry in case.cluster_of:
+            for sibling_id in self.store.made_by(log.txn, entry, MAX_SIBLINGS):
+                if sibling_id == case.id:
+                    continue
+                before, sibling = self._open(log, sibling_id)
+                if (state_of(sibling), Step.REOPEN) in life.NEXT and not cleared(sibling):
+                    self._reopen(log, sibling, Step.REOPEN, SERVICE, ["SIBLING_CLEARED"])
+                    self.store.put(log.txn, sibling, before)
+
+    def _reopen(self, log: Appending, case: Case, step: Step, by: str, codes: list[str], note: str = "") -> None:
+        self._step(log, case, step, by, codes, note)
+        case.reviews_before = len(case.reviews)
+        case.ClearField("closed_at")
+        if step is Step.REVERSE:
+            review = case.reviews.add(by=by, decision=DECISION_CLEAR, reason_codes=codes)
+            review.at.CopyFrom(convert.timestamp(log.at))
+            self._after_decision(log, case, Step.CLEAR)
+        else:
+            case.ClearField("decided_at")
+        self._settle(log, case)
