@@ -46,6 +46,7 @@ from hashmatch.v1.store_pb2 import EntryCountRecord, ListRecord, VersionRecord
 from hashmatch.workflow import destinations, policy_file
 from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.destinations import Routes
 from hashmatch.workflow.facts import plan_by
 from hashmatch.workflow.report import Alert
 from hashmatch.workflow.report_settings import Filing, ReportSettings
@@ -94,8 +95,12 @@ class Watch:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = None) -> AsyncIterator[Service]:
+async def running(
+    settings: Settings, *, spares: int = 1, watch: Watch | None = None, serving: bool = False
+) -> AsyncIterator[Service]:
     """The service over `settings.state`, its workers started and its lists being followed.
+
+    `serving`: it also sends instructions and files reports, as one server does; else those wait for it.
 
     Raises:
         BadConfig: the state directory, a recipe or a wall of the sandbox is not as it must be.
@@ -124,7 +129,7 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
             origin=settings.log_origin,
         )
         closing.callback(ledger.close)
-        cases = casework(ledger, settings)
+        cases = casework(ledger, settings, serving=serving)
         if settings.cases:
             ledger.consequences = cases
         live = live_index(store, settings, recipes, keeper.entry_ids)
@@ -159,7 +164,7 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
         trials = Trials(keeper, store, live, traffic, ledger, running_versions)
         proposals = Proposals(store, keeper, release=partial(release, ledger))
         sender = None
-        if settings.cases:
+        if settings.cases and serving:
             sender = closing.enter_context(_outside(ledger, cases, settings, Corrections(keeper, proposals)))
         yield Service(
             settings, recipes, running_versions, store, keeper, ledger, sandbox, live, follower, pipeline, trials,
@@ -171,6 +176,7 @@ async def running(settings: Settings, *, spares: int = 1, watch: Watch | None = 
 def _outside(ledger: Ledger, cases: Casework, settings: Settings, lists: Corrections) -> Iterator[Sender]:
     """Sends instructions and files reports until left."""
     wanted = destinations.load(settings.workflow)
+    ledger.keep_routes(wanted.routes.to_json())
     lines = {one.name: Line(one.opened(), one.confirms) for one in wanted.endpoints}
     sender = Sender(ledger, cases, lines | {corrections.NAME: Line(lists)})
     stopping, threads, client = threading.Event(), [], None
@@ -212,21 +218,23 @@ def _reporting(ledger: Ledger, cases: Casework, settings: ReportSettings, client
     )
 
 
-def casework(ledger: Ledger, settings: Settings) -> Casework:
-    """The cases of a ledger, under the policy that the settings name.
+def casework(ledger: Ledger, settings: Settings, *, serving: bool = False) -> Casework:
+    """The cases of a ledger, under the policy and with the destinations that the settings name; without such, and not
+    `serving`, with those that a server had last.
 
     Raises:
         BadConfig: it, or the file of destinations, cannot be read, or is wrong.
     """
     policy = policy_file.load(settings.policy)
-    wanted = destinations.load(settings.workflow)
+    # Whoever works on the state without the server's own file goes by what the server kept: nothing must go nowhere.
+    kept = settings.workflow is None and not serving
+    routes = Routes.from_json(ledger.routes()) if kept else destinations.load(settings.workflow).routes
     filing = None
-    if wanted.reporting is not None:
-        store = CaseStore(ledger.env, ledger.sealing)
-        filing = Filing(ReportStore(ledger.env), store, wanted.reporting.environment)
+    if routes.environment is not None:
+        filing = Filing(ReportStore(ledger.env), CaseStore(ledger.env, ledger.sealing), routes.environment)
 
     def route(verb: str) -> Iterable[str]:
-        return [corrections.NAME] if verb in corrections.VERBS else wanted.route(verb)
+        return [corrections.NAME] if verb in corrections.VERBS else routes.route(verb)
 
     return Casework(ledger.env, ledger.sealing, partial(plan_by, policy), route, filing, policy.clocks)
 

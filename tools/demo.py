@@ -104,15 +104,12 @@ def serving(state: Path, workflow: Path) -> Iterator[tuple[subprocess.Popen[str]
         server.wait(30)
 
 
-def hashmatch(state: Path, *command: str, given: str | None = None, workflow: Path | None = None) -> str:
+def hashmatch(state: Path, *command: str, given: str | None = None) -> str:
     print("$ hashmatch", *command)
     walls = "required" if sys.platform == "linux" else "available"
     done = subprocess.run(
         [HASHMATCH, *command], capture_output=True, text=True, check=False, input=given,
-        env={
-            **os.environ, "HASHMATCH_STATE": str(state), "HASHMATCH_WALLS": walls,
-            "HASHMATCH_WORKFLOW": str(workflow or ""),
-        },
+        env={**os.environ, "HASHMATCH_STATE": str(state), "HASHMATCH_WALLS": walls},
     )  # fmt: skip
     if done.returncode:
         sys.exit(done.stderr)
@@ -132,11 +129,11 @@ def subject(number: int) -> Subject:
     return Subject(content_id=f"post-{number}", uploader_id=f"user-{number % 2}", surface="chat")
 
 
-def follow(state: Path, workflow: Path, platform: Platform, authority: CyberTipline) -> None:
+def follow(state: Path, platform: Platform, authority: CyberTipline) -> None:
     """What follows from the matches: the platform acts, a person decides, a report is filed, evidence is kept."""
 
     def run(*command: str) -> str:
-        return hashmatch(state, *command, workflow=workflow)
+        return hashmatch(state, *command)
 
     def until(condition: Callable[[], bool]) -> None:
         end = time.monotonic() + 30
@@ -206,7 +203,7 @@ def main() -> None:
         print()
         format.table(rows, ("uploaded", "finding", "disposition", "why"))
         print()
-        follow(state, workflow, platform, authority)
+        follow(state, platform, authority)
         print(hashmatch(state, "log", "tail", "-n", "3"), end="")
         audit(state)
         if not once:

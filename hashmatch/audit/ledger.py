@@ -302,6 +302,16 @@ class Ledger(LedgerReader):
         with self._step(sign=sign) as log:
             yield log
 
+    def keep_routes(self, routes: bytes) -> None:
+        """Keeps where instructions and reports go, for those who work on the state without the settings of the server.
+
+        Raises:
+            Refused, StoreFull, StoreFailed, Corrupt: as `changing`.
+        """
+        if routes != self.routes():
+            with self.changing() as log:
+                self._leaves.keep(log.txn, tables.ROUTES, routes)
+
     def sign(self) -> int:
         """Signs the tree as it is now, unless that is signed; its size.
 

@@ -35,6 +35,11 @@ class LedgerReader:
         """The environment, for what keeps tables of its own in it."""
         return self._env
 
+    def routes(self) -> bytes:
+        """Where instructions and reports go, as whoever served last has kept it; empty where nobody has."""
+        with self._env.read() as txn:
+            return self._leaves.kept(txn, tables.ROUTES) or b""
+
     def last_sequence(self) -> int:
         """The sequence of the last event on disk; 0 where there is none."""
         with self._env.read() as txn:

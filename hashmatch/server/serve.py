@@ -105,7 +105,7 @@ class Server:
         watch = app.Watch(stage=self._stage, committed=self._metrics.committed)
         async with AsyncExitStack() as closing:
             closing.callback(self._tracing.close)
-            self._service = await closing.enter_async_context(app.running(self._settings, watch=watch))
+            self._service = await closing.enter_async_context(app.running(self._settings, watch=watch, serving=True))
             self._callers = Callers(self._service.credentials, auth=self._settings.auth, alarm=self._metrics.alarm)
             self._judge = Judge(self._service, self._admission, self._callers, self._metrics)
             self._lists = ListServicer(

@@ -14,13 +14,15 @@ The table [reporting] is in report_settings.py.
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from hashmatch.delivery.addresses import Egress
+from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.delivery.guarded_http import GuardedHttp
 from hashmatch.delivery.standard_webhooks import Secret
 from hashmatch.delivery.webhook import Webhook
@@ -56,15 +58,42 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Routes:
+    """Which destinations want which verbs, and whether reports are filed here: all that a decision needs to know."""
+
+    verbs: Mapping[str, frozenset[str]]  # by destination
+    environment: Environment | None = None  # that reports are filed in; None: a person files them elsewhere
+
+    def route(self, verb: str) -> Iterable[str]:
+        """The names of those that want a verb."""
+        return [name for name, wanted in self.verbs.items() if verb in wanted]
+
+    def to_json(self) -> bytes:
+        """As the ledger keeps it."""
+        verbs = {name: sorted(wanted) for name, wanted in self.verbs.items()}
+        environment = self.environment.name if self.environment else None
+        return json.dumps({"verbs": verbs, "environment": environment}).encode()
+
+    @classmethod
+    def from_json(cls, kept: bytes) -> Routes:
+        """What was kept; nothing where nothing was."""
+        given = json.loads(kept) if kept else {"verbs": {}, "environment": None}
+        verbs = {name: frozenset(wanted) for name, wanted in given["verbs"].items()}
+        return cls(verbs, Environment[given["environment"]] if given["environment"] else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Destinations:
-    """All of them, by name."""
+    """All of them, as they were written down."""
 
     endpoints: tuple[Endpoint, ...] = ()
     reporting: ReportSettings | None = None  # None: reports are filed elsewhere
 
-    def route(self, verb: str) -> Iterable[str]:
-        """The names of those that want a verb."""
-        return [one.name for one in self.endpoints if verb in one.verbs]
+    @property
+    def routes(self) -> Routes:
+        """Which of them want which verbs."""
+        environment = self.reporting.environment if self.reporting else None
+        return Routes({one.name: one.verbs for one in self.endpoints}, environment)
 
 
 def load(file: Path | None) -> Destinations:
