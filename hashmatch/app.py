@@ -125,7 +125,11 @@ async def running(
             idempotency_hours=settings.idempotency_hours,
             committed=watch.committed,
             feeds=(ListFeed(store), credentials),
-            run=Run(running_versions, config.digest(settings), revision),
+            run=Run(
+                running_versions | {"policy": policy_file.load(settings.policy).version},
+                config.digest(settings),
+                revision,
+            ),
             origin=settings.log_origin,
         )
         closing.callback(ledger.close)

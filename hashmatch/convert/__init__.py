@@ -26,7 +26,7 @@ from hashmatch.convert.submissions import (
     submission_from_wire,
     unhashable_to_wire,
 )
-from hashmatch.convert.times import moment, timestamp
+from hashmatch.convert.times import moment, moment_in, timestamp
 from hashmatch.convert.verdicts import (
     FINDING_TO_WIRE,
     coverage_to_wire,
@@ -55,6 +55,7 @@ __all__ = [
     "match_count_to_wire",
     "match_to_wire",
     "moment",
+    "moment_in",
     "policy_from_wire",
     "policy_to_wire",
     "record_to_response",

@@ -141,7 +141,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
     async def HoldCase(self, request: cases_pb2.HoldCaseRequest, context: Context) -> cases_pb2.HoldCaseResponse:
         convert.refuse_unknown_fields(request)
         by = _person()
-        until = convert.moment(request.until) if request.HasField("until") else None
+        until = convert.moment_in(request, "until")
 
         def step(log: Appending, cases: Casework) -> HoldRecord:
             return cases.holding.place(

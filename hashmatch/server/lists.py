@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 
 from hashmatch import app, convert
 from hashmatch.access.callers import CALLER
@@ -143,7 +141,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             source_id=request.source_id,
             source=request.source,
             notes=request.notes,
-            expires_at=_moment(request, "expires_at"),
+            expires_at=convert.moment_in(request, "expires_at"),
             reason=request.reason,
             by=_caller(),
         )
@@ -221,7 +219,7 @@ class ListServicer(lists_pb2_grpc.ListServiceServicer):
             request.entry_id,
             reason=request.reason,
             approver=request.approver,
-            expires_at=_moment(request, "expires_at"),
+            expires_at=convert.moment_in(request, "expires_at"),
             by=_caller(),
         )
 
@@ -296,15 +294,6 @@ def _page(entries: Iterator[lists_pb2.Entry]) -> list[lists_pb2.Entry]:
 
 def _fingerprint(given: common_pb2.Fingerprint) -> Fingerprint:
     return Fingerprint(given.hash_type, given.value)
-
-
-def _moment(request: Message, field: str) -> datetime | None:
-    if not request.HasField(field):
-        return None
-    try:
-        return convert.moment(getattr(request, field))
-    except (ValueError, OverflowError) as e:
-        raise Malformed("not a time between the years 1 and 9999", field=field) from e
 
 
 def _caller() -> str:

@@ -21,17 +21,24 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hashmatch.v1 import lists_pb2, log_pb2, match_pb2
+from hashmatch.roles import Role
+from hashmatch.v1 import cases_pb2, lists_pb2, log_pb2, match_pb2
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
 KEEPING = "FUZZ_EXAMPLES" in os.environ  # a usual run changes nothing in the tree
+KEY = []  # of somebody who may do everything, as metadata
 CORPUS = Path(__file__).parent.parent / "vectors" / "fuzz"
 MOST_KEPT, MOST_KEPT_BYTES = 40, 2000  # of one method; of one case
 FINE = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "UNAVAILABLE",
         "RESOURCE_EXHAUSTED"}  # fmt: skip
 METHODS = [
     method
-    for file, name in ((match_pb2, "MatchService"), (lists_pb2, "ListService"), (log_pb2, "AuditService"))
+    for file, name in (
+        (match_pb2, "MatchService"),
+        (lists_pb2, "ListService"),
+        (log_pb2, "AuditService"),
+        (cases_pb2, "CaseService"),
+    )
     for method in file.DESCRIPTOR.services_by_name[name].methods
 ]
 TEXTS = st.one_of(
@@ -85,6 +92,8 @@ def messages(draw, descriptor, depth=0):
 def channel(shared):
     shared.run("lists", "create", "known", "--disposition", "block", "--two-person")
     shared.run("lists", "create", "other")
+    roles = [word for role in Role for word in ("--role", role)]
+    KEY[:] = [("authorization", f"Bearer {shared.run('keys', 'create', 'everybody', *roles).strip()}")]
     shared.serve()
     with grpc.insecure_channel(shared.address) as opened:
         yield opened
@@ -99,7 +108,7 @@ def code_of(channel, method, requests):
     call = make(path)
     given_ = iter(requests) if method.client_streaming else requests[0]
     try:
-        answer = call(given_, timeout=20)
+        answer = call(given_, timeout=20, metadata=KEY)
         if method.server_streaming:
             list(answer)
     except grpc.RpcError as e:
