@@ -21,6 +21,7 @@ Follow a submission through the folders, in this order:
     workflow/   verdict → case and what follows from it: policy.py (pure), casework.py (in the verdict's transaction,
                 and by people's hands), outbox.py and sender.py (to the platform), report.py and reporting.py (to
                 authorities), hold.py (what is kept), rota.py and paging.py, kpi.py
+    corrections.py  what a decision on a case means for the lists
     publisher.py, delivery/  what leaves this machine: checkpoints, signed webhooks, reports (cybertip/)
     simulate/   other people's services, imitated for tests and rehearsals
     lists/      how hash lists come in and change: formats/, guards, sorting, staged versions, activation, rollback,

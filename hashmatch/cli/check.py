@@ -10,6 +10,7 @@ from hashmatch.audit.check import check_state
 from hashmatch.cli import format
 from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.errors import Corrupt
+from hashmatch.workflow.check import check_cases
 
 EXAMPLE = """\
 example:
@@ -29,6 +30,7 @@ def add_parser(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     report = check_state(args.state)
     check_access(report, args.state)
+    check_cases(report, args.state)
     if args.json:
         for problem in report.problems:
             format.emit(dataclasses.asdict(problem))

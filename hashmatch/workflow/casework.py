@@ -32,7 +32,7 @@ from hashmatch.workflow.case_steps import SERVICE, Filing, Route
 from hashmatch.workflow.consequences import Consequences
 from hashmatch.workflow.hold_table import Kind
 from hashmatch.workflow.outbox import CONTAINING, Outbox
-from hashmatch.workflow.plan import OF_SUBJECT, Plan
+from hashmatch.workflow.plan import FALLBACK, OF_SUBJECT, Plan
 
 trace = logging.getLogger(__name__)
 
@@ -53,7 +53,11 @@ class Casework(Consequences):
         if not entries:
             record.no_case = NO_CASE_SHADOW
             return lambda: None
-        plan = self._plan(record, log.at)
+        try:
+            plan = self._plan(record, log.at)
+        except Exception:  # whatever is wrong with the rules, a match must be written down, and a person must see it
+            trace.exception("the policy failed on verdict %s; its case waits for a person", record.verdict_id)
+            plan = FALLBACK
         if plan is None:
             record.no_case = NO_CASE_POLICY
             return lambda: None

@@ -40,6 +40,12 @@ class Plan:
     version: str = ""  # of the policy
 
 
+FALLBACK: Final = Plan(
+    tier=1, instructions=(), acknowledge=timedelta(hours=1), decide=timedelta(hours=4), rules=("the policy failed",),
+)  # fmt: skip
+"""Where rules fail that should not: nothing is done by itself, and a person looks soon."""
+
+
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """By when, from detection."""

@@ -9,12 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import Forbidden, Malformed, NotFound, Refused
 from hashmatch.roles import Role
+from hashmatch.store.check import Report
 from hashmatch.v1 import cases_pb2
 from hashmatch.v1.audit_pb2 import NO_CASE_SHADOW
 from hashmatch.workflow.case import NEXT, State, Step
 from hashmatch.workflow.case_facts import state_of
+from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.check import check_cases
 from hashmatch.workflow.plan import Instruction
 
 from .conftest import START, Work, match, plan_of
@@ -324,3 +328,31 @@ def test_what_was_cleared_and_is_confirmed_after_all_is_done_again(work):
     assert verbs == [("restrict", "c1"), ("restore", "c1"), ("restrict", "c1"), ("suspend", "")]
     work.confirm_all(case.id)
     assert state_of(work.get(case.id)) is State.CLOSED
+
+
+def test_rules_that_fail_lose_no_match(work, caplog):
+    del work.plan
+    case = work.match()
+    assert (list(case.rules), case.tier, state_of(case)) == (["the policy failed"], cases_pb2.TIER_T1, State.CONTAINED)
+    assert "the policy failed on verdict" in caplog.text
+
+
+def test_the_check_derives_every_case_again(work, tmp_path):
+    case = work.match()
+    decide(work, case.id, "ann")
+    work.ledger.close()
+    report = Report()
+    check_cases(report, tmp_path)
+    assert (report.problems, report.checked["cases"]) == ([], 1)
+    with closing(Ledger(tmp_path)) as ledger:
+        store = CaseStore(ledger.env, ledger.sealing)
+        with ledger.env.write() as txn:
+            before = store.get(txn, case.id)
+            changed = cases_pb2.Case()
+            changed.CopyFrom(before)
+            changed.state, changed.unsettled = cases_pb2.CASE_STATE_CLOSED, 7
+            store.put(txn, changed, before)
+    check_cases(report, tmp_path)
+    assert sorted(problem.what.partition(": ")[2] for problem in report.problems) == [
+        "its state is not the log's", "what is unsettled is not what it says",
+    ]  # fmt: skip
