@@ -137,6 +137,18 @@ def test_who_may_not_is_refused(platform, call):
     assert "claim it first" in refused.value.details()
 
 
+def test_several_processes_send_each_instruction_once(platform):
+    assert platform.stop() == 0
+    platform.serve("--workers", "2", "--processes", "2")
+    case_ids = {upload(platform).case_id for _ in range(8)}
+    assert len(case_ids) == 1
+    until(lambda: len(platform.receiver.done) == 16, 30)
+    time.sleep(0.5)
+    assert len(platform.receiver.calls) == 16
+    contents = [content for _, verb, content in platform.receiver.calls if verb == "restrict"]
+    assert len(contents) == 8
+
+
 def test_a_receiver_that_comes_back_gets_what_waited_across_a_kill(platform, call):
     platform.receiver.behave = lambda _number: 503
     case_id = upload(platform).case_id
