@@ -229,6 +229,7 @@ class Case(_message.Message):
     UNSETTLED_FIELD_NUMBER: _builtins.int
     UNCONTAINED_FIELD_NUMBER: _builtins.int
     REVIEWS_BEFORE_FIELD_NUMBER: _builtins.int
+    SUBJECT_VERBS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___CaseState.ValueType
     tier: Global___Tier.ValueType
@@ -296,6 +297,10 @@ class Case(_message.Message):
     def breached(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Clocks that passed unmet: "acknowledge", "decide"."""
 
+    @_builtins.property
+    def subject_verbs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Instructions about the whole case that were sent, by verb."""
+
     def __init__(
         self,
         *,
@@ -328,10 +333,11 @@ class Case(_message.Message):
         unsettled: _builtins.int = ...,
         uncontained: _builtins.int = ...,
         reviews_before: _builtins.int = ...,
+        subject_verbs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "closed_at", b"closed_at", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "detected_at", b"detected_at", "lease_until", b"lease_until", "reported_at", b"reported_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "detected_at", b"detected_at", "dispatches", b"dispatches", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "tier", b"tier", "uncontained", b"uncontained", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "detected_at", b"detected_at", "dispatches", b"dispatches", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "subject_verbs", b"subject_verbs", "tier", b"tier", "uncontained", b"uncontained", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,7 +11,7 @@ from hashmatch.audit.leaves import Appending
 from hashmatch.audit.sealing import Sealing
 from hashmatch.store.env import Env
 from hashmatch.v1.audit_pb2 import Event, VerdictRecord
-from hashmatch.v1.cases_pb2 import Case, CaseState, DispatchRecord
+from hashmatch.v1.cases_pb2 import Case, CaseState
 from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow import case as life
 from hashmatch.workflow.case import Step
@@ -63,9 +63,6 @@ class Steps:
         self.holding = Holding(self.store)
         self._sealing, self._plan, self._route, self._filing = sealing, plan, route, filing
         self._clocks = clocks
-
-    def _sent(self, log: Appending, case: Case) -> Iterable[DispatchRecord]:
-        return self.outbox.of_case(log.txn, case.id) if case.dispatches else ()
 
     def _send(self, log: Appending, case: Case, verb: str, verdict_id: str, subject: Subject, reason: str) -> None:
         for destination in self._route(verb):

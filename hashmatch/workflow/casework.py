@@ -38,6 +38,7 @@ trace = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=30)
 MAX_LEASE = timedelta(hours=12)  # a shift
+MAX_ITEMS = 500  # of one case: what is done to it whole is done while verdicts wait; more are the next case's
 
 __all__ = ["LEASE", "SERVICE", "Casework", "Filing", "Route"]
 
@@ -62,7 +63,7 @@ class Casework(Consequences):
             record.no_case = NO_CASE_POLICY
             return lambda: None
         latest = self.store.latest_of(log.txn, record.subject)
-        joined = latest is not None and state_of(latest) in life.UNDECIDED
+        joined = latest is not None and state_of(latest) in life.UNDECIDED and latest.items < MAX_ITEMS
         before, case = None, Case()
         if latest is not None and joined:
             before = latest
@@ -94,13 +95,15 @@ class Casework(Consequences):
 
     def _instruct(self, log: Appending, case: Case, plan: Plan, item: CaseItem) -> None:
         for wanted in plan.instructions:
-            if wanted.verb in OF_SUBJECT and any(one.verb == wanted.verb for one in self._sent(log, case)):
+            if wanted.verb in OF_SUBJECT and wanted.verb in case.subject_verbs:
                 continue
             if wanted.deferred:
                 if wanted.verb not in case.deferred:
                     case.deferred.append(wanted.verb)
             else:
                 self._send(log, case, wanted.verb, item.verdict_id, item.subject, wanted.reason)
+                if wanted.verb in OF_SUBJECT:
+                    case.subject_verbs.append(wanted.verb)
 
     # ── by people ───────────────────────────────────────────────────────────────────────────────────────────────────
 

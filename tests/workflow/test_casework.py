@@ -15,6 +15,7 @@ from hashmatch.roles import Role
 from hashmatch.store.check import Report
 from hashmatch.v1 import cases_pb2
 from hashmatch.v1.audit_pb2 import NO_CASE_SHADOW
+from hashmatch.workflow import casework
 from hashmatch.workflow.case import NEXT, State, Step
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.case_store import CaseStore
@@ -356,3 +357,17 @@ def test_the_check_derives_every_case_again(work, tmp_path):
     assert sorted(problem.what.partition(": ")[2] for problem in report.problems) == [
         "its state is not the log's", "what is unsettled is not what it says",
     ]  # fmt: skip
+
+
+def test_a_case_that_is_full_is_followed_by_another(work, monkeypatch):
+    monkeypatch.setattr(casework, "MAX_ITEMS", 3)
+    ids = [work.match("u1", content=f"c{number}").id for number in range(5)]
+    assert ids == [ids[0]] * 3 + [ids[3]] * 2
+    assert work.get(ids[3]).prior_case_id == ids[0]
+
+
+def test_what_is_about_the_whole_case_is_sent_once(work):
+    work.plan = plan_of(instructions=(Instruction("restrict", "r"), Instruction("page", "r")))
+    case = work.match("u1")
+    work.match("u1")
+    assert [one.verb for one in work.dispatches(case.id)] == ["restrict", "page", "restrict"]
