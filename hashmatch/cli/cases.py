@@ -301,7 +301,7 @@ def secret(args: argparse.Namespace) -> int:
 
 def retry(args: argparse.Namespace) -> int:
     with _step(args) as (log, cases):
-        one = cases.dispatched(log, lambda outbox: outbox.retry(log, args.dispatch), args.dispatch)
+        one = cases.retry(log, args.dispatch)
     return _sent(args, one)
 
 
@@ -309,11 +309,7 @@ def confirm(args: argparse.Namespace) -> int:
     if len(args.failed) > 200:
         raise Malformed("want at most 200 characters", field="--failed")
     with _step(args) as (log, cases):
-        one = cases.dispatched(
-            log,
-            lambda outbox: outbox.confirm(log, args.dispatch, failed=bool(args.failed), problem=args.failed),
-            args.dispatch,
-        )
+        one = cases.confirm(log, args.dispatch, failed=bool(args.failed), problem=args.failed)
     return _sent(args, one)
 
 

@@ -35,7 +35,7 @@ class Dispatch:
 
     def body(self) -> bytes:
         """CloudEvents 1.0, structured, in JSON: the same bytes in every attempt."""
-        event = {
+        event: dict[str, object] = {
             "specversion": "1.0", "id": self.key, "source": SOURCE, "type": TYPE.format(verb=self.verb),
             "time": self.requested_at.astimezone(UTC).isoformat().replace("+00:00", "Z"), "subject": self.case_id,
             "datacontenttype": "application/json",
@@ -46,6 +46,8 @@ class Dispatch:
                 "policy_version": self.policy_version, "reason": self.reason,
             },
         }  # fmt: skip
+        if self.verb == "page":  # triage practice: whoever is paged reads a case's id, and nothing about anybody
+            event["data"] = {"dispatch_id": self.key, "verb": "page", "case_id": self.case_id, "tier": self.tier}
         return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -99,6 +99,6 @@ def _right(key: str, version: str, text: str, signed: bytes) -> bool:
             public = Ed25519PublicKey.from_public_bytes(base64.b64decode(key.removeprefix(PUBLIC)))
             public.verify(base64.b64decode(text), signed)
             return True
-        return version == "v1" and hmac.compare_digest(Secret(key).signature(signed), f"v1,{text}")
+        return version == "v1" and hmac.compare_digest(Secret(key).signature(signed).encode(), f"v1,{text}".encode())
     except (InvalidSignature, ValueError, Malformed):
         return False

@@ -16,7 +16,7 @@ from hashmatch.errors import Malformed, Unauthenticated
 from hashmatch.roles import ANONYMOUS
 from hashmatch.server.threads import Threads
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
-from hashmatch.v1.cases_pb2 import DECISION_CONFIRM, DECISION_UNSPECIFIED, Case, HoldRecord
+from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, HoldRecord
 from hashmatch.workflow.casework import LEASE, Casework
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -87,14 +87,14 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
 
     async def DecideCase(self, request: cases_pb2.DecideCaseRequest, context: Context) -> cases_pb2.DecideCaseResponse:
         convert.refuse_unknown_fields(request)
-        if request.decision == DECISION_UNSPECIFIED:
+        if request.decision not in (DECISION_CONFIRM, DECISION_CLEAR):
             raise Malformed("want DECISION_CONFIRM or DECISION_CLEAR", field="decision")
         by, roles = _person(), CALLER.get().roles
 
         def step(log: Appending, cases: Casework) -> Case:
             return cases.decide(
                 log, request.case_id, confirm=request.decision == DECISION_CONFIRM, by=by, roles=roles,
-                reason_codes=request.reason_codes, note=request.note,
+                reason_codes=request.reason_codes, note=request.note, items_seen=request.items_seen,
             )  # fmt: skip
 
         return cases_pb2.DecideCaseResponse(case=await self._step(step))
@@ -104,6 +104,8 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
     ) -> cases_pb2.EscalateCaseResponse:
         convert.refuse_unknown_fields(request)
         by = _person()
+        if request.tier not in range(5):
+            raise Malformed("want TIER_T0 to TIER_T3", field="tier")
 
         def step(log: Appending, cases: Casework) -> Case:
             return cases.escalate(
@@ -182,11 +184,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
     ) -> cases_pb2.ConfirmDispatchResponse:
         convert.refuse_unknown_fields(request)
         one, failed, problem = request.dispatch_id, request.failed, request.problem
-        done = await self._step(
-            lambda log, cases: cases.dispatched(
-                log, lambda outbox: outbox.confirm(log, one, failed=failed, problem=problem), one
-            )
-        )
+        done = await self._step(lambda log, cases: cases.confirm(log, one, failed=failed, problem=problem))
         return cases_pb2.ConfirmDispatchResponse(dispatch=done)
 
     async def RetryDispatch(
@@ -195,7 +193,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
         convert.refuse_unknown_fields(request)
         one = request.dispatch_id
         _person()
-        done = await self._step(lambda log, cases: cases.dispatched(log, lambda outbox: outbox.retry(log, one), one))
+        done = await self._step(lambda log, cases: cases.retry(log, one))
         return cases_pb2.RetryDispatchResponse(dispatch=done)
 
     async def _step(self, step: Callable[[Appending, Casework], T]) -> T:

@@ -230,6 +230,7 @@ class Case(_message.Message):
     UNCONTAINED_FIELD_NUMBER: _builtins.int
     REVIEWS_BEFORE_FIELD_NUMBER: _builtins.int
     SUBJECT_VERBS_FIELD_NUMBER: _builtins.int
+    ESCALATED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___CaseState.ValueType
     tier: Global___Tier.ValueType
@@ -249,6 +250,8 @@ class Case(_message.Message):
     uncontained: _builtins.int
     reviews_before: _builtins.int
     """Rounds of review before this one are of a decision that was undone: so many of `reviews`."""
+    escalated_by: _builtins.str
+    """Who handed it to a lead last."""
     @_builtins.property
     def subject(self) -> _common_pb2.Subject:
         """Whose media it is: the uploader, or where none is named the content."""
@@ -334,10 +337,11 @@ class Case(_message.Message):
         uncontained: _builtins.int = ...,
         reviews_before: _builtins.int = ...,
         subject_verbs: _abc.Iterable[_builtins.str] | None = ...,
+        escalated_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "closed_at", b"closed_at", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "detected_at", b"detected_at", "lease_until", b"lease_until", "reported_at", b"reported_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "detected_at", b"detected_at", "dispatches", b"dispatches", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "subject_verbs", b"subject_verbs", "tier", b"tier", "uncontained", b"uncontained", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "detected_at", b"detected_at", "dispatches", b"dispatches", "escalated_by", b"escalated_by", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "subject_verbs", b"subject_verbs", "tier", b"tier", "uncontained", b"uncontained", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -358,10 +362,14 @@ class CaseItem(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     VIEWED_BY_FIELD_NUMBER: _builtins.int
+    REPORT_UNREVIEWED_FIELD_NUMBER: _builtins.int
+    DEFERRED_FIELD_NUMBER: _builtins.int
     verdict_id: _builtins.str
     disposition: _common_pb2.Disposition.ValueType
     cluster: _builtins.int
     media_type: _builtins.str
+    report_unreviewed: _builtins.bool
+    """Policy reports it without waiting for a person."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -376,6 +384,10 @@ class CaseItem(_message.Message):
     def viewed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who looked at it, from the log of views."""
 
+    @_builtins.property
+    def deferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Verbs about it that wait for a person to confirm."""
+
     def __init__(
         self,
         *,
@@ -388,10 +400,12 @@ class CaseItem(_message.Message):
         labels: _abc.Iterable[_builtins.str] | None = ...,
         media_type: _builtins.str = ...,
         viewed_by: _abc.Iterable[_builtins.str] | None = ...,
+        report_unreviewed: _builtins.bool = ...,
+        deferred: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cluster", b"cluster", "disposition", b"disposition", "entries", b"entries", "labels", b"labels", "media_type", b"media_type", "subject", b"subject", "verdict_id", b"verdict_id", "viewed_by", b"viewed_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cluster", b"cluster", "deferred", b"deferred", "disposition", b"disposition", "entries", b"entries", "labels", b"labels", "media_type", b"media_type", "report_unreviewed", b"report_unreviewed", "subject", b"subject", "verdict_id", b"verdict_id", "viewed_by", b"viewed_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -795,10 +809,13 @@ class DecideCaseRequest(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     REASON_CODES_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    ITEMS_SEEN_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     decision: Global___Decision.ValueType
     note: _builtins.str
     """What a person wrote; sealed in the log."""
+    items_seen: _builtins.int
+    """How many items the person was shown: where there are more by now, nothing is decided. 0: not said."""
     @_builtins.property
     def reason_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -808,10 +825,11 @@ class DecideCaseRequest(_message.Message):
         decision: Global___Decision.ValueType = ...,
         reason_codes: _abc.Iterable[_builtins.str] | None = ...,
         note: _builtins.str = ...,
+        items_seen: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "decision", b"decision", "note", b"note", "reason_codes", b"reason_codes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "decision", b"decision", "items_seen", b"items_seen", "note", b"note", "reason_codes", b"reason_codes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

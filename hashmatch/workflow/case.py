@@ -67,6 +67,7 @@ UNDECIDED: Final = (State.NEW, State.CONTAINED, State.SECOND_REVIEW, State.ESCAL
 
 NEXT: Final[Mapping[tuple[State, Step], State]] = {
     **{(state, step): state for state in UNDECIDED for step in (Step.JOIN, Step.CLAIM, Step.UNCLAIM, Step.BREACH)},
+    (State.CONTAINED, Step.JOIN): State.NEW,  # until the newcomer is contained, too
     **{(state, Step.ESCALATE): State.ESCALATED for state in UNDECIDED},
     (State.NEW, Step.CONTAIN): State.CONTAINED,
     # A second reviewer or a lead is asked whether or not containment has been confirmed by then.
@@ -85,7 +86,8 @@ NEXT: Final[Mapping[tuple[State, Step], State]] = {
     (State.REPORTED, Step.CONTAIN): State.REPORTED,
     (State.REPORTED, Step.CLOSE): State.CLOSED,
     (State.CLEARED, Step.CLOSE): State.CLOSED,
-    (State.CLEARED, Step.REPORT): State.CLEARED,  # it was on its way, and could not be called back
+    # It was on its way, and could not be called back: what was filed is noted whatever became of the case.
+    **{(state, Step.REPORT): state for state in (State.CLEARED, State.REPORTED, State.CLOSED)},
     **{(state, Step.REOPEN): State.NEW for state in (State.CONFIRMED, State.REPORTED, State.CLEARED, State.CLOSED)},
     (State.CONFIRMED, Step.REVERSE): State.CLEARED,
     (State.REPORTED, Step.REVERSE): State.CLEARED,

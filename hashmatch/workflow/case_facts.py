@@ -58,6 +58,8 @@ def tier_of(number: int) -> Tier.ValueType:
 def urge(case: Case, plan: Plan, now: datetime) -> None:
     """Takes over what a plan wants, where it is more than what the case has."""
     tier = tier_of(plan.tier)
+    if case.tier and tier < case.tier:
+        _begin_again(case)
     case.tier = min(case.tier, tier) if case.tier else tier
     acknowledge_by, decide_by = now + plan.acknowledge, now + plan.decide
     if not case.HasField("acknowledge_by") or acknowledge_by < case.acknowledge_by.ToDatetime(UTC):
@@ -72,11 +74,25 @@ def urge(case: Case, plan: Plan, now: datetime) -> None:
 
 def hasten(case: Case, clocks: Clocks, now: datetime) -> None:
     """Lets the clocks of a more urgent tier begin: a person must take it again, sooner than before."""
-    case.ClearField("acknowledged_at")
+    _begin_again(case)
     for at, within in ((case.acknowledge_by, clocks.acknowledge), (case.decide_by, clocks.decide)):
         if not at.seconds or now + within < at.ToDatetime(UTC):
             at.CopyFrom(convert.timestamp(now + within))
+
+
+def restart(case: Case, clocks: Clocks, now: datetime) -> None:
+    """Lets the clocks of a case that is worked again begin again."""
+    _begin_again(case)
+    case.acknowledge_by.CopyFrom(convert.timestamp(now + clocks.acknowledge))
+    case.decide_by.CopyFrom(convert.timestamp(now + clocks.decide))
+
+
+def _begin_again(case: Case) -> None:
+    """Somebody must take it anew, and be paged anew."""
+    case.ClearField("acknowledged_at")
     del case.breached[:]
+    let_go(case)
+    case.subject_verbs[:] = [verb for verb in case.subject_verbs if verb != "page"]
 
 
 def cluster(case: Case, entries: list[str]) -> int:

@@ -40,6 +40,9 @@ class Filing(Protocol):
     def call_off(self, log: Appending, case: Case, by: str) -> None:
         """What was not filed yet is not to be."""
 
+    def waits(self, log: Appending, case_id: str) -> bool:
+        """Whether something is yet to be filed."""
+
 
 class Steps:
     """Steps of cases, inside transactions of the ledger. For any thread."""

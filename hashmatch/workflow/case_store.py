@@ -58,6 +58,8 @@ class CaseStore:
         for key, item in list(self._items.under(txn, case.id.encode() + b"\0")):
             item.subject.CopyFrom(_nobody(item.subject))
             self._items.put(txn, key, item)
+            for entry in item.entries:  # it is not worked again: nobody could say whose it was
+                self._entries.delete(txn, f"{entry}\0{case.id}".encode())
 
     def put(self, txn: Txn, case: Case, before: Case | None) -> None:
         """Writes a case, in place of what it was `before`; None: it is new."""

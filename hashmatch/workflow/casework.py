@@ -32,7 +32,7 @@ from hashmatch.workflow.case_steps import SERVICE, Filing, Route
 from hashmatch.workflow.consequences import Consequences
 from hashmatch.workflow.hold_table import Kind
 from hashmatch.workflow.outbox import CONTAINING, Outbox
-from hashmatch.workflow.plan import FALLBACK, OF_SUBJECT, Plan
+from hashmatch.workflow.plan import FALLBACK, OF_SUBJECT, UNDO, Plan
 
 trace = logging.getLogger(__name__)
 
@@ -78,13 +78,18 @@ class Casework(Consequences):
         item = CaseItem(
             verdict_id=record.verdict_id, at=record.at, subject=record.subject, disposition=record.disposition,
             entries=entries, labels=sorted({m.label for m in record.matches if m.label}), media_type=record.media_type,
+            report_unreviewed=plan.report_unreviewed,
         )  # fmt: skip
 
         def follow() -> None:
             urge(case, plan, log.at)
             item.cluster = cluster(case, entries)
-            self.store.add_item(log.txn, case, item)
             self._instruct(log, case, plan, item)
+            self.store.add_item(log.txn, case, item)
+            if joined:
+                case.state = CaseState.Value(f"CASE_STATE_{life.after(state_of(case), Step.JOIN)}")
+                if case.uncontained:
+                    case.ClearField("contained_at")
             self._log(log, case, Step.JOIN if joined else Step.OPEN, SERVICE, [record.verdict_id], plan.rules)
             if plan.report_unreviewed:
                 self._file(log, case)
@@ -98,8 +103,9 @@ class Casework(Consequences):
             if wanted.verb in OF_SUBJECT and wanted.verb in case.subject_verbs:
                 continue
             if wanted.deferred:
-                if wanted.verb not in case.deferred:
-                    case.deferred.append(wanted.verb)
+                waiting = case.deferred if wanted.verb in OF_SUBJECT else item.deferred
+                if wanted.verb not in waiting:
+                    waiting.append(wanted.verb)
             else:
                 self._send(log, case, wanted.verb, item.verdict_id, item.subject, wanted.reason)
                 if wanted.verb in OF_SUBJECT:
@@ -146,19 +152,24 @@ class Casework(Consequences):
 
     def decide(
         self, log: Appending, case_id: str, *, confirm: bool, by: str, roles: Collection[Role],
-        reason_codes: Collection[str], note: str = "",
+        reason_codes: Collection[str], note: str = "", items_seen: int = 0,
     ) -> Case:  # fmt: skip
         """The case, decided; or waiting for a second person, where policy wants two.
 
         Raises:
             NotFound: there is none of that id.
             Malformed: no reason code.
-            Refused: nothing is to be decided, `by` has not claimed it or may not decide twice.
+            Refused: nothing is to be decided, `by` has not claimed it or may not decide twice, or items came since
+                those that were seen.
             Forbidden: only a lead may.
         """
         codes = kept_codes(reason_codes)
         before, case = self._open(log, case_id)
         self._held_by(log, case, by)
+        if items_seen and items_seen < case.items:
+            raise Refused(f"{case.items - items_seen} items came since you looked: look at them first")
+        if state_of(case) is State.ESCALATED and case.second_review and by == case.escalated_by:
+            raise Refused(f"{by} escalated it: another person must decide")
         opinions = [Opinion(review.by, review.decision == DECISION_CONFIRM) for review in this_round(case)]
         step = life.decision(state_of(case), opinions, Opinion(by, confirm), second=bool(case.second_review))
         self._may(case, step, roles)
@@ -193,6 +204,7 @@ class Casework(Consequences):
             if self._clocks:
                 hasten(case, self._clocks[tier], log.at)
         let_go(case)
+        case.escalated_by = by
         self._step(log, case, Step.ESCALATE, by, codes, note)
         if case.tier == tier_of(0):
             self._send(log, case, "page", "", case.subject, "escalated")
@@ -238,9 +250,39 @@ class Casework(Consequences):
             before, case = self._open(log, one.case_id)
             case.unsettled -= done
             case.uncontained -= done * (one.verb in CONTAINING)
+            if was is sending.State.FAILED and cleared(case):
+                self._undo(log, case)  # it was thought not to have been done, so nobody asked for its undoing
             self._settle(log, case)
             self.store.put(log.txn, case, before)
         return one
+
+    def confirm(self, log: Appending, dispatch_id: str, *, failed: bool, problem: str = "") -> DispatchRecord:
+        """What the platform says of an instruction.
+
+        Raises:
+            NotFound: there is none of that id.
+            Refused: it said otherwise before; or it is not the platform's to say.
+        """
+        one = self.outbox.get(log.txn, dispatch_id)
+        if one.entry or one.verb == "page":
+            raise Refused("this was not asked of the platform")
+        return self.dispatched(
+            log, lambda box: box.confirm(log, dispatch_id, failed=failed, problem=problem), dispatch_id
+        )
+
+    def retry(self, log: Appending, dispatch_id: str) -> DispatchRecord:
+        """Sends again what was given up.
+
+        Raises:
+            NotFound: there is none of that id.
+            Refused: it is on its way, or done, or was undone since.
+        """
+        one = self.outbox.get(log.txn, dispatch_id)
+        for other in self.outbox.of_case(log.txn, one.case_id):
+            same = (other.destination, other.subject.content_id) == (one.destination, one.subject.content_id)
+            if same and other.id > one.id and other.verb == UNDO.get(one.verb):
+                raise Refused(f"it was undone since by {other.id}; say that it failed instead")
+        return self.dispatched(log, lambda box: box.retry(log, dispatch_id), dispatch_id)
 
     def reported(self, log: Appending, case_id: str, *, duty: str = "US_REPORT", receipt: str = "") -> Case:
         """The case, once the report that was due is finished; the clock of `duty`, a kind of hold, begins."""
@@ -275,6 +317,8 @@ class Casework(Consequences):
         before, _ = self._open(log, case_id)
         if before.HasField("reported_at"):
             raise Refused("it is reported already")
+        if self._filing is not None and self._filing.waits(log, case_id):
+            raise Refused("a report of it is on its way: withdraw that first")
         if state_of(before) is not State.CONFIRMED:
             raise Refused(f"the case is {state_of(before)}: what is not confirmed is not reported")
         event = Event()
@@ -295,7 +339,12 @@ class Casework(Consequences):
     def breach(self, log: Appending, case_id: str, clock: str) -> Case:
         """The case, whose clock has passed unmet."""
         before, case = self._open(log, case_id)
-        if clock not in case.breached:
+        met, by = (
+            (case.HasField("acknowledged_at"), case.acknowledge_by)
+            if clock == "acknowledge"
+            else (case.HasField("decided_at"), case.decide_by)
+        )
+        if clock not in case.breached and not met and by.ToDatetime(UTC) <= log.at:
             case.breached.append(clock)
             if (state_of(case), Step.BREACH) in life.NEXT:
                 self._step(log, case, Step.BREACH, SERVICE, [clock.upper()])

@@ -11,10 +11,11 @@ from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.case import Step
 from hashmatch.workflow.case_facts import (
     cleared,
+    restart,
     state_of,
 )
 from hashmatch.workflow.case_steps import SERVICE, Steps
-from hashmatch.workflow.plan import OF_SUBJECT, UNDO
+from hashmatch.workflow.plan import UNDO
 
 MAX_SIBLINGS = 200  # cases that are worked again in one transaction since an entry of theirs was cleared
 
@@ -29,13 +30,10 @@ class Consequences(Steps):
         if step is Step.CONFIRM:
             self._file(log, case)
             self._redo(log, case)
-            verbs, case.deferred[:] = list(case.deferred), []
-            for verb in verbs:
-                if verb in OF_SUBJECT:
-                    self._send(log, case, verb, "", case.subject, "confirmed")
-                    continue
-                for item in self.store.items(log.txn, case.id):
-                    self._send(log, case, verb, item.verdict_id, item.subject, "confirmed")
+            for verb in case.deferred:
+                self._send(log, case, verb, "", case.subject, "confirmed")
+            case.deferred[:] = []
+            self._send_deferred(log, case)
             return
         if self._filing is not None:
             self._filing.call_off(log, case, case.reviews[-1].by)
@@ -43,12 +41,25 @@ class Consequences(Steps):
         self._tell_lists(log, case, "suppress")
         self._work_siblings_again(log, case)
 
+    def _send_deferred(self, log: Appending, case: Case) -> None:
+        """Asks for what waited for a person, of each item by its own rules."""
+        sent = {}
+        for item in list(self.store.items(log.txn, case.id)):
+            for verb in item.deferred:
+                self._send(log, case, verb, item.verdict_id, item.subject, "confirmed")
+            if item.deferred:
+                item.deferred[:] = []
+                sent[item.verdict_id] = item
+        self.store.put_items(log.txn, case.id, sent)
+
     def _redo(self, log: Appending, case: Case) -> None:
         """Asks again for what was undone when the case was cleared before."""
         asked: dict[tuple[str, str, str], DispatchRecord] = {}
         undone: dict[tuple[str, str, str], DispatchRecord] = {}
+        suppressed = False
         for one in self.outbox.of_case(log.txn, case.id):
-            which = (one.destination, one.subject.content_id)
+            suppressed = one.verb == "suppress" if one.verb in ("suppress", "unsuppress") else suppressed
+            which = (one.destination, one.subject.content_id or one.verdict_id)
             if one.verb in UNDO:
                 asked.setdefault((one.verb, *which), one)
                 undone.pop((one.verb, *which), None)
@@ -60,7 +71,7 @@ class Consequences(Steps):
                 log, case, verb=verb, destination=destination, verdict_id=one.verdict_id, about=one.subject,
                 reason="confirmed after all",
             )  # fmt: skip
-        if undone:
+        if suppressed:
             self._tell_lists(log, case, "unsuppress")
 
     def _tell_lists(self, log: Appending, case: Case, verb: str) -> None:
@@ -76,11 +87,11 @@ class Consequences(Steps):
         """Asks for the undoing of everything that was asked for and not undone since, the latest first."""
         standing: dict[tuple[str, str, str], DispatchRecord] = {}
         for one in list(self.outbox.of_case(log.txn, case.id)):
-            which = (one.destination, one.subject.content_id, one.subject.uploader_id)
+            which = (one.destination, one.subject.content_id or one.verdict_id)
             if one.verb in UNDO and sending.state_of(one) is not sending.State.FAILED:
-                standing[(UNDO[one.verb], *which[:2])] = one
+                standing[(UNDO[one.verb], *which)] = one
             elif one.verb in UNDO.values():
-                standing.pop((one.verb, *which[:2]), None)
+                standing.pop((one.verb, *which), None)
         for (verb, destination, _), one in reversed(standing.items()):
             self.outbox.request(
                 log, case, verb=verb, destination=destination, verdict_id=one.verdict_id, about=one.subject,
@@ -102,10 +113,14 @@ class Consequences(Steps):
         self._step(log, case, step, by, codes, note)
         case.reviews_before = len(case.reviews)
         case.ClearField("closed_at")
+        if self._filing is not None:
+            self._filing.call_off(log, case, by)
         if step is Step.REVERSE:
             review = case.reviews.add(by=by, decision=DECISION_CLEAR, reason_codes=codes)
             review.at.CopyFrom(convert.timestamp(log.at))
             self._after_decision(log, case, Step.CLEAR)
         else:
             case.ClearField("decided_at")
+            if self._clocks:
+                restart(case, self._clocks[case.tier - 1], log.at)
         self._settle(log, case)

@@ -52,7 +52,8 @@ def figures(ledger: Ledger, work: Casework, policy: Policy, now: datetime) -> Fi
     Raises:
         Corrupt: a row is damaged.
     """
-    cases = list(_cases(ledger, work))
+    last = ledger.last_sequence()  # what comes during the reading is the next time's
+    cases = list({case.id: case for case in _cases(ledger, work)}.values())
     rows = [_times(case) for case in cases]
     decisions: list[Decision] = []
     outcomes: list[ActionOutcome] = []
@@ -72,7 +73,7 @@ def figures(ledger: Ledger, work: Casework, policy: Policy, now: datetime) -> Fi
                 decisions += _decisions(record, decided == DECISION_CONFIRM, case.reviews[-1].by)
             outcomes.append(ActionOutcome(match=item.verdict_id, acted=True, reversed=decided == DECISION_CLEAR))
     matches = []
-    for record in _matches(ledger):
+    for record in _matches(ledger, last):
         matches.append(record.verdict_id)
         if not record.case_id:
             why = "no case: " + str(record.no_case) if record.no_case else ""
@@ -150,8 +151,10 @@ def _events(ledger: Ledger) -> Iterator[Any]:
         after = page[-1].sequence
 
 
-def _matches(ledger: Ledger) -> Iterator[VerdictRecord]:
+def _matches(ledger: Ledger, last: int) -> Iterator[VerdictRecord]:
     for event in _events(ledger):
+        if event.sequence > last:
+            return
         if event.HasField("verdict") and event.verdict.finding == FINDING_MATCH:
             yield event.verdict
 

@@ -10,6 +10,7 @@ lets the next pass, and waits for a person.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -280,6 +281,9 @@ class Outbox:
 
     def _lane(self, one: DispatchRecord) -> bytes:
         digest = self._sealing.subject_digest(one.subject) or one.id.encode()
+        if one.entry or one.verb == "page":  # of an entry in order, too; and a page waits behind nothing
+            about = one.entry or f"page {one.case_id}"
+            digest = hashlib.blake2b(about.encode(), digest_size=16).digest()
         return one.destination.encode() + _BEHIND + digest
 
 

@@ -22,6 +22,7 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {"trust": TRUST, "bands": tuple(
 _RULE_KEYS: Final = frozenset(
     {*CONDITIONS, "name", "reason", "tier", "now", "confirmed", "report", "authority", "second_review", "log_only"}
 )
+LONGEST: Final = timedelta(days=366)  # of a clock
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 CONTRARY: Final = frozenset({frozenset((verb, undoing)) for verb, undoing in UNDO.items()})
 
@@ -131,7 +132,10 @@ def _length(given: dict[str, Any], name: str, where: str) -> timedelta:
     found = re.fullmatch(r"([1-9]\d{0,6})([smhd])", str(given.get(name)))
     if found is None:
         raise Malformed("want a length such as 15m, 4h or 3d", field=f"{where}.{name}")
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    length = timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    if length > LONGEST:
+        raise Malformed(f"want at most {LONGEST.days} days", field=f"{where}.{name}")
+    return length
 
 
 def _moment(given: dict[str, Any], name: str, where: str) -> datetime | None:
@@ -193,6 +197,9 @@ def check(policy: Policy, *, lists: Collection[str] | None = None) -> list[Findi
                 found.append(Finding(where, f"there is no list '{name}'", False))
     if not _covers_all(policy):
         found.append(Finding("rules", "some matches meet no rule: end with one that names every trust tier", True))
+    authorities = sorted({rule.authority for rule in policy.rules if rule.authority})
+    if len(authorities) > 1:
+        found.append(Finding("rules", f"name {' and '.join(authorities)}: a case goes to one authority", True))
     for basis in policy.bases:
         if basis.since is not None and basis.until is not None and basis.until <= basis.since:
             found.append(Finding(f"basis '{basis.name}'", "ends before it begins", True))

@@ -25,9 +25,9 @@ from hashmatch.errors import BadConfig, Malformed
 from hashmatch.v1.cases_pb2 import Case
 from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.report_content import Reporter
-from hashmatch.workflow.report_record import OVER
+from hashmatch.workflow.report_record import OVER, State
 from hashmatch.workflow.report_rows import receipt_of, state_of
-from hashmatch.workflow.report_store import ReportStore
+from hashmatch.workflow.report_store import NCMEC, ReportStore
 
 _TEXTS: Final = ("company", "email", "legal_email", "template", "terms", "legal_url")
 
@@ -110,18 +110,22 @@ class Filing:
     def queue(self, log: Appending, case: Case) -> bool:
         """The report about this round of decision on a case, once; items that came since join it while it waits, and
         are in another once it was sent. Whether something is yet to be filed."""
-        row = self._reports.queue(
-            log, case, self._cases.items(log.txn, case.id), environment=self._environment, authority=case.authority
-        )
+        if case.authority != NCMEC:
+            return False  # a person files it elsewhere
+        decided = case.HasField("decided_at")
+        items = [one for one in self._cases.items(log.txn, case.id) if decided or one.report_unreviewed]
+        row = self._reports.queue(log, case, items, environment=self._environment, authority=case.authority)
         return state_of(row) not in OVER
 
     def call_off(self, log: Appending, case: Case, by: str) -> None:
         """What was not filed yet is not to be."""
         self._reports.call_off(log, case.id, by=by)
 
+    def waits(self, log: Appending, case_id: str) -> bool:
+        """Whether something is yet to be filed."""
+        return any(state_of(row) not in OVER for row in self._reports.of_case(log.txn, case_id))
+
     def finished(self, log: Appending, case_id: str) -> str | None:
         """The receipt, once nothing of a case is left to be filed; None before."""
-        rows = self._reports.of_case(log.txn, case_id)
-        if not rows or any(state_of(row) not in OVER for row in rows):
-            return None
-        return receipt_of(rows[-1])
+        filed = [row for row in self._reports.of_case(log.txn, case_id) if state_of(row) is State.FINISHED]
+        return receipt_of(filed[-1]) if filed and not self.waits(log, case_id) else None

@@ -112,7 +112,7 @@ class Sender:
     def send(self, name: str) -> int:
         """Sends what is due to one destination now; how many there were."""
         breaker = self._breakers[name]
-        if name in self._disabled or not breaker.lets_through(self._now()):
+        if not breaker.lets_through(self._now()):
             return 0
         with self._ledger.env.read() as txn:
             if not self._cases.outbox.any_due(txn, name, self._now()):
@@ -120,7 +120,10 @@ class Sender:
         with self._ledger.changing() as log:
             limit = 1 if breaker.opened else BATCH  # a probe is one message
             taken = self._cases.outbox.take(log.txn, name, log.at, limit, LEASE)
-        sent = list(self._pools[name].map(lambda one: self._deliver(name, one), taken))
+        if name in self._disabled:
+            sent: list[Outcome] = [Gone("the endpoint wants nothing more")] * len(taken)
+        else:
+            sent = list(self._pools[name].map(lambda one: self._deliver(name, one), taken))
         with self._ledger.changing() as log:
             for one, outcome in zip(taken, sent, strict=True):
                 self._write(log, name, one, outcome)
@@ -152,7 +155,7 @@ class Sender:
             if name not in self._disabled:
                 trace.error("destination '%s' is disabled until a restart: %s", name, outcome)
             self._disabled.add(name)
-        refused = isinstance(outcome, RefusedForGood)
+        refused = isinstance(outcome, RefusedForGood | Gone)
         if not refused:
             self._breakers[name] = breaker.failed(log.at)
         after = outcome.retry_after if isinstance(outcome, NotTaken) else None

@@ -56,6 +56,9 @@ class Work:
         self.reported += [case.id] * (case.id not in self.reported)
         return not case.HasField("reported_at")
 
+    def waits(self, _log, _case_id):
+        return False
+
     def call_off(self, _log, case, by):
         self.called_off.append((case.id, by))
 

@@ -371,3 +371,93 @@ def test_what_is_about_the_whole_case_is_sent_once(work):
     case = work.match("u1")
     work.match("u1")
     assert [one.verb for one in work.dispatches(case.id)] == ["restrict", "page", "restrict"]
+
+
+def test_each_item_is_done_to_what_its_own_rule_wants(work):
+    work.plan = plan_of(instructions=(Instruction("restrict", "r"), Instruction("remove", "r", deferred=True)))
+    case = work.match("u1", content="a")
+    work.plan = plan_of(instructions=(Instruction("restrict", "r"),))
+    work.match("u1", content="b")
+    decide(work, case.id, "ann")
+    removed = [one.subject.content_id for one in work.dispatches(case.id) if one.verb == "remove"]
+    assert removed == ["a"]
+
+
+def test_nothing_is_decided_that_was_not_seen(work):
+    case = work.match("u1")
+    work.do("claim", case.id, by="ann")
+    work.match("u1")
+    given_ = {"confirm": False, "by": "ann", "roles": LEAD, "reason_codes": ["X"]}
+    with pytest.raises(Refused, match="1 items came since"):
+        work.do("decide", case.id, items_seen=1, **given_)
+    assert state_of(work.do("decide", case.id, items_seen=2, **given_)) is not State.NEW
+
+
+def test_who_escalates_does_not_decide_alone_where_two_are_wanted(work):
+    work.plan = plan_of(second_review=("sample",))
+    case = work.match()
+    work.do("escalate", case.id, by="ann", reason_codes=["X"])
+    work.do("claim", case.id, by="ann")
+    with pytest.raises(Refused, match="ann escalated it"):
+        work.do("decide", case.id, by="ann", confirm=True, roles=LEAD, reason_codes=["X"])
+
+
+def test_a_newcomer_is_to_be_contained_too(work):
+    case = work.match("u1")
+    work.confirm_all(case.id)
+    assert state_of(work.get(case.id)) is State.CONTAINED
+    later = work.match("u1")
+    assert (state_of(later), later.HasField("contained_at")) == (State.NEW, False)
+    work.confirm_all(case.id)
+    assert state_of(work.get(case.id)) is State.CONTAINED
+
+
+def test_a_more_urgent_match_has_the_case_taken_and_paged_about_anew(work):
+    work.plan = plan_of(tier=2, instructions=(Instruction("page", "r"),))
+    case = work.match("u1")
+    work.do("claim", case.id, by="ann")
+    work.plan = plan_of(tier=0, instructions=(Instruction("page", "r"),))
+    case = work.match("u1")
+    assert (case.assignee, case.HasField("acknowledged_at")) == ("", False)
+    assert [one.verb for one in work.dispatches(case.id)] == ["page", "page"]
+
+
+def test_a_report_that_is_finished_after_all_has_its_duty_whatever_became_of_the_case(work):
+    work.plan = plan_of(authority="NCMEC", report_unreviewed=True, instructions=())
+    case = work.match()
+    decide(work, case.id, "ann", confirm=False)
+    assert state_of(work.get(case.id)) is State.CLOSED
+    assert state_of(work.do("reported", case.id, receipt="4711")) is State.CLOSED
+    with work.ledger.env.read() as txn:
+        assert [hold.kind for hold in work.cases.store.holds(txn, case.id)] == ["US_REPORT"]
+
+
+def test_what_was_undone_is_not_sent_again(work):
+    case = work.match("u1", content="a")
+    (one,) = work.dispatches(case.id)
+    with work.ledger.changing() as log:
+        work.cases.dispatched(log, lambda box: box.not_delivered(log, one.id, "no", None), one.id)
+    decide(work, case.id, "ann", confirm=False)
+    with pytest.raises(Refused, match="undone since"):
+        work.do("retry", one.id)
+
+
+@pytest.mark.parametrize("verb", ["page"])
+def test_the_platform_says_nothing_of_what_was_not_asked_of_it(work, verb):
+    work.plan = plan_of(instructions=(Instruction(verb, "r"),))
+    case = work.match("u1")
+    with pytest.raises(Refused, match="not asked of the platform"):
+        work.do("confirm", work.dispatches(case.id)[0].id, failed=False)
+
+
+def test_a_reopened_case_has_clocks_that_run(work):
+    case = work.match("u1")
+    decide(work, case.id, "ann")
+    work.confirm_all(case.id)
+    work.now += timedelta(days=30)
+    case = work.do("reopen", case.id, by="bob", roles=LEAD, reason_codes=["X"])
+    assert case.decide_by.ToDatetime(START.tzinfo) > work.now
+    with work.ledger.env.read() as txn:
+        assert work.cases.store.clocks_due(txn, work.now, 10) == []
+        later = work.now + timedelta(days=2)
+        assert len(work.cases.store.clocks_due(txn, later, 10)) == 2
