@@ -17,8 +17,9 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Final
 
-LAST_DAY: Final = timedelta(days=1)
-"""Added to every duration: laws count whole days, the last one included, and it ends later in some time zones."""
+LAST_DAY: Final = timedelta(days=2)
+"""Added to every duration: laws count whole days, the last one included; it ends later in some time zones, and where it
+is the 1 March there already, a leap day may lie between."""
 
 
 class Basis(Enum):

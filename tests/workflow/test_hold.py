@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from workflow.holding import LAW, START, TWO, days, placed
 
@@ -69,6 +69,7 @@ def test_each_kind_runs_its_time_and_the_last_day_of_it(kind, until):
 
 @pytest.mark.parametrize("zone", [-12, -5, 0, 1, 9, 14])
 @given(MOMENTS)
+@example(datetime(1999, 2, 28, 10, tzinfo=UTC))  # the 1 March at +14, and a leap day before it comes again
 def test_no_time_zone_s_last_day_is_cut(zone, finished):
     local = timezone(timedelta(hours=zone))
     hold = placed(since=finished, now=finished)
