@@ -204,22 +204,18 @@ def _outside(ledger: Ledger, cases: Casework, settings: Settings, lists: Correct
 
 def _reporting(ledger: Ledger, cases: Casework, settings: ReportSettings, client: CyberTipline) -> Reporting:
     store = ReportStore(ledger.env)
-    filing = Filing(store, cases.store, settings.environment)
 
     def client_of(environment: Environment) -> CyberTipline:
         settings.refuse_other(environment)
         return client
 
-    def filed(log: Appending, case_id: str) -> None:
-        if (receipt := filing.finished(log, case_id)) is not None:
-            cases.reported(log, case_id, receipt=receipt)
-
     def alerted(log: Appending, row: ReportRow, alert: Alert) -> None:
         cases.page(log, row.case_id, f"a report is open and its time runs out: {alert.name}")
 
     return Reporting(
-        ledger, store, filed, client_of, None, settings.reporter, production=settings.production, alerted=alerted
-    )
+        ledger, store, cases.report_over, client_of, None, settings.reporter, production=settings.production,
+        alerted=alerted,
+    )  # fmt: skip
 
 
 def casework(ledger: Ledger, settings: Settings, *, serving: bool = False) -> Casework:

@@ -8,7 +8,8 @@ since each is taken inside the write transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -30,10 +31,12 @@ from hashmatch.audit.tally import Counts, Tally
 from hashmatch.audit.writer import GroupWriter, Waiting
 from hashmatch.errors import Conflict, HashmatchError, Malformed, Refused, StoreFailed
 from hashmatch.store import keys
-from hashmatch.store.env import Txn
-from hashmatch.v1.audit_pb2 import Event, VerdictRecord
+from hashmatch.store.env import ENGINE_ERRORS, Txn
+from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, Event, VerdictRecord
 from hashmatch.v1.common_pb2 import FINDING_MATCH, Finding
 from hashmatch.v1.store_pb2 import EntryCountRecord
+
+trace = logging.getLogger(__name__)
 
 TIDY_SECONDS = 60.0  # between two flushes of counts, two sweeps of old request ids, and two checkpoints at most
 
@@ -46,6 +49,29 @@ class Consequences(Protocol):
 
         Both write in the transaction of `log`, and neither waits for anything.
         """
+
+
+class _NoCase(Exception):
+    """The case of a MATCH could not be written, for a reason of its own."""
+
+    def __init__(self, verdict_id: str) -> None:
+        super().__init__(verdict_id)
+        self.verdict_id = verdict_id
+
+
+@contextmanager
+def _case_of(verdict_id: str) -> Iterator[None]:
+    """Tells what goes wrong with one case from what goes wrong with the disk."""
+    try:
+        yield
+    except (StoreFailed, *ENGINE_ERRORS):
+        raise
+    except Exception as e:
+        raise _NoCase(verdict_id) from e
+
+
+def _nothing() -> None:
+    """Nothing follows."""
 
 
 class Ledger(LedgerReader):
@@ -151,13 +177,26 @@ class Ledger(LedgerReader):
             raise
 
     def _commit(self, group: Sequence[Waiting]) -> list[int | HashmatchError]:
-        """Writes a group in one transaction; each fact's sequence, or why it alone was refused."""
+        """Writes a group in one transaction; each fact's sequence, or why it alone was refused.
+
+        A MATCH whose case cannot be written is written without one, and says so: neither it nor those beside it may be
+        lost to whatever is wrong with one case.
+        """
+        caseless: set[str] = set()
+        while True:
+            try:
+                return self._commit_once(group, caseless)
+            except _NoCase as e:
+                trace.exception("the case of verdict %s cannot be written; a person must open one", e.verdict_id)
+                caseless.add(e.verdict_id)
+
+    def _commit_once(self, group: Sequence[Waiting], caseless: Collection[str]) -> list[int | HashmatchError]:
         outcomes: list[int | HashmatchError] = []
         logged: list[tuple[int, VerdictRecord]] = []
         with self._step() as log:
             for fact in group:
                 try:
-                    sequence = self._write(log, fact)
+                    sequence = self._write(log, fact, caseless)
                 except Conflict as e:
                     outcomes.append(e)
                     continue
@@ -170,7 +209,7 @@ class Ledger(LedgerReader):
         entry_counts.alarm(trips)
         return outcomes
 
-    def _write(self, log: Appending, fact: Waiting) -> int:
+    def _write(self, log: Appending, fact: Waiting, caseless: Collection[str]) -> int:
         """Writes one fact; its sequence, 0 where it is not to be logged. Raises Conflict before anything is written."""
         if fact.answer is not None:
             self.rows.refuse_answered(log.txn, fact.request, fact.answer)
@@ -179,23 +218,29 @@ class Ledger(LedgerReader):
             verdict_id = fact.fact.verdict.verdict_id
             if verdict_id:
                 self.rows.refuse_taken(log.txn, verdict_id)
-            follow = self._follow_up(log, fact)
+            follow = self._follow_up(log, fact, caseless)
             leaf = Event()
             leaf.CopyFrom(fact.fact)  # what is sealed of the leaf is counted of the fact
             sequence = log.append(leaf)
             if verdict_id:
                 self.rows.put_verdict(log.txn, verdict_id, sequence)
-            follow()
+            with _case_of(verdict_id):
+                follow()
         if fact.answer is not None:
             self.rows.remember(log.txn, fact.request, fact.answer)
         return sequence
 
-    def _follow_up(self, log: Appending, fact: Waiting) -> Callable[[], None]:
+    def _follow_up(self, log: Appending, fact: Waiting, caseless: Collection[str]) -> Callable[[], None]:
         """Names the case of a MATCH wherever the verdict is told; what is to be written once its event is."""
         if self.consequences is None or fact.fact.verdict.finding != FINDING_MATCH:
-            return lambda: None
-        follow = self.consequences(log, fact.fact.verdict)
+            return _nothing
         named = fact.fact.verdict
+        if named.verdict_id in caseless:
+            named.case_id, named.no_case = "", NO_CASE_FAILED
+            follow = _nothing
+        else:
+            with _case_of(named.verdict_id):
+                follow = self.consequences(log, named)
         for told in (fact.record, fact.answer.verdict if fact.answer is not None else None):
             if told is not None:
                 told.case_id, told.no_case = named.case_id, named.no_case

@@ -26,11 +26,22 @@ The workflow's tables, whose rows are messages of cases.proto and reports.proto 
     case_subjects  keyed digest of a subject        → case id        its latest case
     case_order     closed u8, tier u8, detected µs u64, case id → nothing  for lists, the most urgent first
     entry_cases    LIST/ENTRY, 0, case id           → nothing        which cases an entry made
+    case_chores    LIST/ENTRY, 0, case id           → case id        whose cases are worked again, and how far that is
     case_clocks    µs u64, case id, 0, clock        → nothing        when a person must have acted
     dispatches     case id, ".", number             → DispatchRecord
     outbox         destination, 0, due µs u64, dispatch id → nothing  what is sent, or missed, next
     lanes          destination, 0, keyed digest of a subject, number u64 → dispatch id  what waits, in order
     holds          case id, 0, hold id              → HoldRecord
+    inquiries      inquiry id                       → InquiryRecord
+    inquiry_due    µs u64, inquiry id               → nothing        of those that are open
+    grants         case id, 0, grant id             → GrantRecord
+    evidence_gone  verdict id                       → nothing        sealed media whose destruction is in the log, not done
+    pages          page id                          → PageRecord
+    pages_open     page id                          → nothing        those that are not over
+    blind_reviews  case id, 0, round u32            → BlindReview
+    reviewers      name                             → count          decisions that somebody made
+    feedback       LIST/ENTRY, 0, case id           → RIGHT, WRONG   what reviewers made of an entry
+    policies       version                          → text           policies that were proposed or in force
     reports        report id                        → ReportRow
     report_queue   µs u64, report id                → nothing        when a report is looked at next
 
@@ -49,11 +60,16 @@ VERDICTS: Final = ("verdict_ids", "requests", "request_times", "counts")
 LOG: Final = ("events", "nodes", "checkpoints", "log")
 SEALING: Final = ("subjects", "subject_keys")
 ENTRIES: Final = ("entry_counts", "guard")
-CASES: Final = ("cases", "case_items", "case_subjects", "case_order", "entry_cases", "case_clocks")
+CASES: Final = ("cases", "case_items", "case_subjects", "case_order", "entry_cases", "case_clocks", "case_chores")
 OUTBOX: Final = ("dispatches", "outbox", "lanes")
 HOLDS: Final = "holds"
 REPORTS: Final = ("reports", "report_queue")
-NAMES: Final = (*LOG, *VERDICTS, *SEALING, *ENTRIES, *CASES, *OUTBOX, HOLDS, *REPORTS)
+INQUIRIES: Final = ("inquiries", "inquiry_due")
+EVIDENCE: Final = ("grants", "evidence_gone")
+PAGES: Final = ("pages", "pages_open")
+BLIND_REVIEWS, REVIEWERS, FEEDBACK, POLICIES = "blind_reviews", "reviewers", "feedback", "policies"
+OTHERS: Final = (*INQUIRIES, *EVIDENCE, *PAGES, BLIND_REVIEWS, REVIEWERS, FEEDBACK, POLICIES)
+NAMES: Final = (*LOG, *VERDICTS, *SEALING, *ENTRIES, *CASES, *OUTBOX, HOLDS, *REPORTS, *OTHERS)
 FORMAT = 2  # 1 kept verdicts without a tree
 FROM, HELD = b"from", b"held"  # keys in `guard`
 MAX_MINUTE = (1 << 32) - 1  # year 10136; clocks beyond either end are held there

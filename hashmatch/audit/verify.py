@@ -156,7 +156,7 @@ def moment(message: Message, field_: int) -> tuple[int, int] | None:
 VERDICT, LIST_CHANGED, COUNTED, STARTED, STOPPED, GAP, CREDENTIAL, LOG_KEY = 3, 4, 5, 6, 7, 8, 9, 10
 GRANTED, REVEALED, REPORTED, HOLD, DESTROYED = 16, 17, 19, 20, 21
 SEALED = 30
-KNOWN_FACTS = range(3, 23)
+KNOWN_FACTS = range(3, 28)
 MATCH = 1  # Finding
 CRASH, SET_BACK = 1, 2  # GapKind
 

@@ -45,6 +45,7 @@ def add_parser(verbs: Verbs) -> None:
     either = one.add_mutually_exclusive_group(required=True)
     either.add_argument("--confirm", action="store_true", help="it is what it was taken for")
     either.add_argument("--clear", action="store_true", help="it is not: what was done is undone")
+    one.add_argument("--items", type=int, default=0, metavar="N", help="that you have seen: more by now are refused")
     _reasons(one)
     one = _about(cases, "escalate", escalate, "hand a case to a lead, or make it more urgent",
                  "cases escalate c_019af3c2 --tier 0 --reason IMMINENT_HARM")  # fmt: skip
@@ -201,8 +202,9 @@ def unclaim(args: argparse.Namespace) -> int:
 def decide(args: argparse.Namespace) -> int:
     with _step(args) as (log, cases):
         case = cases.decide(
-            log, args.case, confirm=args.confirm, by=by(), roles=_roles(args), reason_codes=args.reason, note=args.note
-        )
+            log, args.case, confirm=args.confirm, by=by(), roles=_roles(args), reason_codes=args.reason, note=args.note,
+            items_seen=args.items,
+        )  # fmt: skip
     return _done(args, case)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hashmatch import clock
+from hashmatch import app, clock
 from hashmatch.cli import format, log_opening
 from hashmatch.cli.accounts import by
 from hashmatch.cli.lists_output import as_dict
@@ -138,8 +138,11 @@ def resume(args: argparse.Namespace) -> int:
 
 
 def withdraw(args: argparse.Namespace) -> int:
-    with log_opening.changing(args) as ledger, ledger.changing() as log:
-        row = ReportStore(ledger.env).withdraw(log, args.report, by=by())
+    with log_opening.changing(args) as ledger:
+        cases = app.casework(ledger, args.settings)
+        with ledger.changing() as log:
+            row = ReportStore(ledger.env).withdraw(log, args.report, by=by())
+            cases.report_over(log, row.case_id)
     return _done(args, row, "is withdrawn" if state_of(row) is State.RETRACTED else "will be retracted")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import islice
 from typing import Any, TypeVar
 
 import grpc
@@ -51,6 +52,8 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
                     txn, states=set(request.states), tiers=set(request.tiers), assignee=request.assignee, after=after,
                     limit=limit,
                 )  # fmt: skip
+            for case in found:
+                case.ClearField("cluster_of")  # up to a thousand entries of each; GetCase has them
             return cases_pb2.ListCasesResponse(cases=found, next_page_token=following.hex())
 
         return await self._threads.run(read)
@@ -64,7 +67,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
                 return cases_pb2.GetCaseResponse(
                     case=case,
                     items=self._cases.store.items(txn, case.id, MAX_ITEMS),
-                    dispatches=self._cases.outbox.of_case(txn, case.id),
+                    dispatches=islice(self._cases.outbox.of_case(txn, case.id), MAX_ITEMS),
                     holds=self._cases.store.holds(txn, case.id),
                 )
 

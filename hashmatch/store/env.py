@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import lmdb
 
@@ -33,6 +33,7 @@ from hashmatch.v1.store_pb2 import FormatRecord
 
 MAP_BYTES = 1 << 40  # address space, not disk: the file grows as it is written; a smaller map fails when outgrown
 MAX_READERS = 512  # read transactions at once, over all processes; far above the threads of a server and a few verbs
+ENGINE_ERRORS: Final = (lmdb.Error, OSError)  # of the disk or the engine, inside a transaction
 FORMAT = 1
 DATA_FILE = "data.mdb"  # LMDB's name
 _LOCK_FILE = "lock.mdb"  # LMDB's name

@@ -37,6 +37,8 @@ class _NoCaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoCase.ValueTy
     """No case work is done here: the caller acts on the answer."""
     NO_CASE_POLICY: _NoCase.ValueType  # 3
     """Policy wants nothing of such a match, or has no legal basis to act on it."""
+    NO_CASE_FAILED: _NoCase.ValueType  # 4
+    """Its case could not be written: a person must open one."""
 
 class NoCase(_NoCase, metaclass=_NoCaseEnumTypeWrapper):
     """Why a MATCH has no case."""
@@ -48,6 +50,8 @@ NO_CASE_NOT_KEPT: NoCase.ValueType  # 2
 """No case work is done here: the caller acts on the answer."""
 NO_CASE_POLICY: NoCase.ValueType  # 3
 """Policy wants nothing of such a match, or has no legal basis to act on it."""
+NO_CASE_FAILED: NoCase.ValueType  # 4
+"""Its case could not be written: a person must open one."""
 Global___NoCase: _TypeAlias = NoCase  # noqa: Y015
 
 class _ListChangeKind:
@@ -292,6 +296,11 @@ class Event(_message.Message):
     HOLD_CHANGED_FIELD_NUMBER: _builtins.int
     DESTROYED_FIELD_NUMBER: _builtins.int
     LIST_EXPORTED_FIELD_NUMBER: _builtins.int
+    POLICY_CHANGED_FIELD_NUMBER: _builtins.int
+    EVIDENCE_KEPT_FIELD_NUMBER: _builtins.int
+    INQUIRY_STEP_FIELD_NUMBER: _builtins.int
+    PAGED_FIELD_NUMBER: _builtins.int
+    DISCLOSED_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """From 1, without gaps. The event of sequence n is leaf n - 1 of the tree."""
@@ -340,6 +349,16 @@ class Event(_message.Message):
     @_builtins.property
     def list_exported(self) -> Global___ListExported: ...
     @_builtins.property
+    def policy_changed(self) -> Global___PolicyChanged: ...
+    @_builtins.property
+    def evidence_kept(self) -> Global___EvidenceKept: ...
+    @_builtins.property
+    def inquiry_step(self) -> Global___InquiryStep: ...
+    @_builtins.property
+    def paged(self) -> Global___Paged: ...
+    @_builtins.property
+    def disclosed(self) -> Global___Disclosed: ...
+    @_builtins.property
     def sealed(self) -> Global___Sealed:
         """What is personal in the fact, where it has such."""
 
@@ -368,13 +387,18 @@ class Event(_message.Message):
         hold_changed: Global___HoldChanged | None = ...,
         destroyed: Global___Destroyed | None = ...,
         list_exported: Global___ListExported | None = ...,
+        policy_changed: Global___PolicyChanged | None = ...,
+        evidence_kept: Global___EvidenceKept | None = ...,
+        inquiry_step: Global___InquiryStep | None = ...,
+        paged: Global___Paged | None = ...,
+        disclosed: Global___Disclosed | None = ...,
         sealed: Global___Sealed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "case_step", b"case_step", "counted", b"counted", "credential_changed", b"credential_changed", "delivered", b"delivered", "destroyed", b"destroyed", "entry_held", b"entry_held", "entry_released", b"entry_released", "erased", b"erased", "fact", b"fact", "gap", b"gap", "granted", b"granted", "hold_changed", b"hold_changed", "list_changed", b"list_changed", "list_exported", b"list_exported", "log_key_changed", b"log_key_changed", "log_read", b"log_read", "reported", b"reported", "revealed", b"revealed", "sealed", b"sealed", "started", b"started", "stopped", b"stopped", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "case_step", b"case_step", "counted", b"counted", "credential_changed", b"credential_changed", "delivered", b"delivered", "destroyed", b"destroyed", "disclosed", b"disclosed", "entry_held", b"entry_held", "entry_released", b"entry_released", "erased", b"erased", "evidence_kept", b"evidence_kept", "fact", b"fact", "gap", b"gap", "granted", b"granted", "hold_changed", b"hold_changed", "inquiry_step", b"inquiry_step", "list_changed", b"list_changed", "list_exported", b"list_exported", "log_key_changed", b"log_key_changed", "log_read", b"log_read", "paged", b"paged", "policy_changed", b"policy_changed", "reported", b"reported", "revealed", b"revealed", "sealed", b"sealed", "started", b"started", "stopped", b"stopped", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "case_step", b"case_step", "counted", b"counted", "credential_changed", b"credential_changed", "delivered", b"delivered", "destroyed", b"destroyed", "entry_held", b"entry_held", "entry_released", b"entry_released", "erased", b"erased", "fact", b"fact", "gap", b"gap", "granted", b"granted", "hold_changed", b"hold_changed", "list_changed", b"list_changed", "list_exported", b"list_exported", "log_key_changed", b"log_key_changed", "log_read", b"log_read", "reported", b"reported", "revealed", b"revealed", "sealed", b"sealed", "sequence", b"sequence", "started", b"started", "stopped", b"stopped", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "case_step", b"case_step", "counted", b"counted", "credential_changed", b"credential_changed", "delivered", b"delivered", "destroyed", b"destroyed", "disclosed", b"disclosed", "entry_held", b"entry_held", "entry_released", b"entry_released", "erased", b"erased", "evidence_kept", b"evidence_kept", "fact", b"fact", "gap", b"gap", "granted", b"granted", "hold_changed", b"hold_changed", "inquiry_step", b"inquiry_step", "list_changed", b"list_changed", "list_exported", b"list_exported", "log_key_changed", b"log_key_changed", "log_read", b"log_read", "paged", b"paged", "policy_changed", b"policy_changed", "reported", b"reported", "revealed", b"revealed", "sealed", b"sealed", "sequence", b"sequence", "started", b"started", "stopped", b"stopped", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["verdict", "list_changed", "counted", "started", "stopped", "gap", "credential_changed", "log_key_changed", "log_read", "entry_held", "entry_released", "erased", "case_step", "granted", "revealed", "delivered", "reported", "hold_changed", "destroyed", "list_exported"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["verdict", "list_changed", "counted", "started", "stopped", "gap", "credential_changed", "log_key_changed", "log_read", "entry_held", "entry_released", "erased", "case_step", "granted", "revealed", "delivered", "reported", "hold_changed", "destroyed", "list_exported", "policy_changed", "evidence_kept", "inquiry_step", "paged", "disclosed"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -1299,6 +1323,192 @@ class ListExported(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListExported: _TypeAlias = ListExported  # noqa: Y015
+
+@_typing.final
+class PolicyChanged(_message.Message):
+    """Another policy is in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """SHA-256 of its text, in hexadecimal."""
+    previous: _builtins.str
+    by: _builtins.str
+    approver: _builtins.str
+    """Who agreed; empty: nobody had to."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        previous: _builtins.str = ...,
+        by: _builtins.str = ...,
+        approver: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "by", b"by", "previous", b"previous", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyChanged: _TypeAlias = PolicyChanged  # noqa: Y015
+
+@_typing.final
+class EvidenceKept(_message.Message):
+    """What was uploaded is kept sealed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_DIGEST_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    verdict_id: _builtins.str
+    key_id: _builtins.bytes
+    content_digest: _builtins.bytes
+    """SHA-256 of what was sealed."""
+    size: _builtins.int
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        verdict_id: _builtins.str = ...,
+        key_id: _builtins.bytes = ...,
+        content_digest: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "content_digest", b"content_digest", "key_id", b"key_id", "size", b"size", "verdict_id", b"verdict_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvidenceKept: _TypeAlias = EvidenceKept  # noqa: Y015
+
+@_typing.final
+class InquiryStep(_message.Message):
+    """What a user or an agency asked went one step further."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRY_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    CASE_IDS_FIELD_NUMBER: _builtins.int
+    inquiry_id: _builtins.str
+    kind: _builtins.str
+    """"LE_EMERGENCY", "LE_PRESERVATION", "USER" …"""
+    step: _builtins.str
+    state: _builtins.str
+    by: _builtins.str
+    @_builtins.property
+    def case_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        inquiry_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        step: _builtins.str = ...,
+        state: _builtins.str = ...,
+        by: _builtins.str = ...,
+        case_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "case_ids", b"case_ids", "inquiry_id", b"inquiry_id", "kind", b"kind", "state", b"state", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InquiryStep: _TypeAlias = InquiryStep  # noqa: Y015
+
+@_typing.final
+class Paged(_message.Message):
+    """A page went one step further."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_ID_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    page_id: _builtins.str
+    case_id: _builtins.str
+    """"drill": nothing has happened."""
+    tier: _builtins.int
+    """0 is the most urgent."""
+    step: _builtins.str
+    """"RAISE", "TELL", "ACKNOWLEDGE", "HAND_OVER", "DECIDE" …"""
+    by: _builtins.str
+    """Who acted, or was told."""
+    def __init__(
+        self,
+        *,
+        page_id: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+        tier: _builtins.int = ...,
+        step: _builtins.str = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "case_id", b"case_id", "page_id", b"page_id", "step", b"step", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Paged: _TypeAlias = Paged  # noqa: Y015
+
+@_typing.final
+class Disclosed(_message.Message):
+    """Evidence left the house, sealed for whoever may have it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRY_ID_FIELD_NUMBER: _builtins.int
+    CASE_IDS_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    inquiry_id: _builtins.str
+    manifest_digest: _builtins.bytes
+    """SHA-256 of the package's manifest."""
+    recipient: _builtins.bytes
+    """SHA-256 of the certificate that it is sealed to."""
+    files: _builtins.int
+    @_builtins.property
+    def case_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Two persons."""
+
+    def __init__(
+        self,
+        *,
+        inquiry_id: _builtins.str = ...,
+        case_ids: _abc.Iterable[_builtins.str] | None = ...,
+        manifest_digest: _builtins.bytes = ...,
+        by: _abc.Iterable[_builtins.str] | None = ...,
+        recipient: _builtins.bytes = ...,
+        files: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "case_ids", b"case_ids", "files", b"files", "inquiry_id", b"inquiry_id", "manifest_digest", b"manifest_digest", "recipient", b"recipient"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Disclosed: _TypeAlias = Disclosed  # noqa: Y015
 
 @_typing.final
 class CountRecord(_message.Message):

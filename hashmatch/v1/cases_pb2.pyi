@@ -231,6 +231,10 @@ class Case(_message.Message):
     REVIEWS_BEFORE_FIELD_NUMBER: _builtins.int
     SUBJECT_VERBS_FIELD_NUMBER: _builtins.int
     ESCALATED_BY_FIELD_NUMBER: _builtins.int
+    DESTROY_ASKED_BY_FIELD_NUMBER: _builtins.int
+    DESTROY_GROUND_FIELD_NUMBER: _builtins.int
+    DESTROY_INQUIRY_ID_FIELD_NUMBER: _builtins.int
+    TOLD_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___CaseState.ValueType
     tier: Global___Tier.ValueType
@@ -252,6 +256,12 @@ class Case(_message.Message):
     """Rounds of review before this one are of a decision that was undone: so many of `reviews`."""
     escalated_by: _builtins.str
     """Who handed it to a lead last."""
+    destroy_asked_by: _builtins.str
+    """Who asked for the destruction of its media, while another has to agree; and why."""
+    destroy_ground: _builtins.str
+    destroy_inquiry_id: _builtins.str
+    told_by: _builtins.str
+    """Who told of it, where no match did: the inquiry's id."""
     @_builtins.property
     def subject(self) -> _common_pb2.Subject:
         """Whose media it is: the uploader, or where none is named the content."""
@@ -338,10 +348,14 @@ class Case(_message.Message):
         reviews_before: _builtins.int = ...,
         subject_verbs: _abc.Iterable[_builtins.str] | None = ...,
         escalated_by: _builtins.str = ...,
+        destroy_asked_by: _builtins.str = ...,
+        destroy_ground: _builtins.str = ...,
+        destroy_inquiry_id: _builtins.str = ...,
+        told_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "closed_at", b"closed_at", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "detected_at", b"detected_at", "lease_until", b"lease_until", "reported_at", b"reported_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "detected_at", b"detected_at", "dispatches", b"dispatches", "escalated_by", b"escalated_by", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "subject_verbs", b"subject_verbs", "tier", b"tier", "uncontained", b"uncontained", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "destroy_asked_by", b"destroy_asked_by", "destroy_ground", b"destroy_ground", "destroy_inquiry_id", b"destroy_inquiry_id", "detected_at", b"detected_at", "dispatches", b"dispatches", "escalated_by", b"escalated_by", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "subject_verbs", b"subject_verbs", "tier", b"tier", "told_by", b"told_by", "uncontained", b"uncontained", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,12 +378,21 @@ class CaseItem(_message.Message):
     VIEWED_BY_FIELD_NUMBER: _builtins.int
     REPORT_UNREVIEWED_FIELD_NUMBER: _builtins.int
     DEFERRED_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_BYTES_FIELD_NUMBER: _builtins.int
+    DESTROYED_AT_FIELD_NUMBER: _builtins.int
+    BITS_WITHIN_FIELD_NUMBER: _builtins.int
     verdict_id: _builtins.str
     disposition: _common_pb2.Disposition.ValueType
     cluster: _builtins.int
     media_type: _builtins.str
     report_unreviewed: _builtins.bool
     """Policy reports it without waiting for a person."""
+    evidence: _builtins.bytes
+    """SHA-256 of what was uploaded, where that is kept sealed; and how many bytes."""
+    evidence_bytes: _builtins.int
+    bits_within: _builtins.int
+    """Bits between the nearest match and its threshold; absent: found by equality, or told by a person."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -388,6 +411,10 @@ class CaseItem(_message.Message):
     def deferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Verbs about it that wait for a person to confirm."""
 
+    @_builtins.property
+    def destroyed_at(self) -> _timestamp_pb2.Timestamp:
+        """What was kept was destroyed."""
+
     def __init__(
         self,
         *,
@@ -402,12 +429,18 @@ class CaseItem(_message.Message):
         viewed_by: _abc.Iterable[_builtins.str] | None = ...,
         report_unreviewed: _builtins.bool = ...,
         deferred: _abc.Iterable[_builtins.str] | None = ...,
+        evidence: _builtins.bytes = ...,
+        evidence_bytes: _builtins.int = ...,
+        destroyed_at: _timestamp_pb2.Timestamp | None = ...,
+        bits_within: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bits_within", b"_bits_within", "at", b"at", "bits_within", b"bits_within", "destroyed_at", b"destroyed_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cluster", b"cluster", "deferred", b"deferred", "disposition", b"disposition", "entries", b"entries", "labels", b"labels", "media_type", b"media_type", "report_unreviewed", b"report_unreviewed", "subject", b"subject", "verdict_id", b"verdict_id", "viewed_by", b"viewed_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bits_within", b"_bits_within", "at", b"at", "bits_within", b"bits_within", "cluster", b"cluster", "deferred", b"deferred", "destroyed_at", b"destroyed_at", "disposition", b"disposition", "entries", b"entries", "evidence", b"evidence", "evidence_bytes", b"evidence_bytes", "labels", b"labels", "media_type", b"media_type", "report_unreviewed", b"report_unreviewed", "subject", b"subject", "verdict_id", b"verdict_id", "viewed_by", b"viewed_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__bits_within: _TypeAlias = _typing.Literal["bits_within"]  # noqa: Y015
+    _WhichOneofArgType__bits_within: _TypeAlias = _typing.Literal["_bits_within", b"_bits_within"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bits_within) -> _WhichOneofReturnType__bits_within | None: ...
 
 Global___CaseItem: _TypeAlias = CaseItem  # noqa: Y015
 
@@ -435,6 +468,7 @@ class DispatchRecord(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
+    ASKED_AGAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The idempotency key: the same in every attempt."""
     case_id: _builtins.str
@@ -453,6 +487,8 @@ class DispatchRecord(_message.Message):
     """Why: the rule, or the decision."""
     entry: _builtins.str
     """LIST/ENTRY, of what is done to the lists; never sent anywhere."""
+    asked_again: _builtins.int
+    """Times that it was sent again since nobody confirmed it."""
     @_builtins.property
     def subject(self) -> _common_pb2.Subject: ...
     @_builtins.property
@@ -486,10 +522,11 @@ class DispatchRecord(_message.Message):
         tier: Global___Tier.ValueType = ...,
         reason: _builtins.str = ...,
         entry: _builtins.str = ...,
+        asked_again: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delivered_at", b"delivered_at", "done_at", b"done_at", "due_at", b"due_at", "requested_at", b"requested_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "case_id", b"case_id", "delivered_at", b"delivered_at", "destination", b"destination", "done_at", b"done_at", "due_at", b"due_at", "entry", b"entry", "id", b"id", "policy_version", b"policy_version", "problem", b"problem", "reason", b"reason", "requested_at", b"requested_at", "sequence", b"sequence", "state", b"state", "subject", b"subject", "tier", b"tier", "verb", b"verb", "verdict_id", b"verdict_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_again", b"asked_again", "attempts", b"attempts", "case_id", b"case_id", "delivered_at", b"delivered_at", "destination", b"destination", "done_at", b"done_at", "due_at", b"due_at", "entry", b"entry", "id", b"id", "policy_version", b"policy_version", "problem", b"problem", "reason", b"reason", "requested_at", b"requested_at", "sequence", b"sequence", "state", b"state", "subject", b"subject", "tier", b"tier", "verb", b"verb", "verdict_id", b"verdict_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -606,6 +643,287 @@ class HoldRenewal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HoldRenewal: _TypeAlias = HoldRenewal  # noqa: Y015
+
+@_typing.final
+class GrantRecord(_message.Message):
+    """Leave to see the evidence of a case."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    case_id: _builtins.str
+    to: _builtins.str
+    level: _builtins.str
+    """"blurred", "grey" or "full"."""
+    purpose: _builtins.str
+    minutes: _builtins.int
+    approver: _builtins.str
+    """Who agreed; empty: nobody yet."""
+    @_builtins.property
+    def asked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+        to: _builtins.str = ...,
+        level: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        asked_at: _timestamp_pb2.Timestamp | None = ...,
+        minutes: _builtins.int = ...,
+        approver: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "asked_at", b"asked_at", "case_id", b"case_id", "id", b"id", "level", b"level", "minutes", b"minutes", "purpose", b"purpose", "to", b"to", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantRecord: _TypeAlias = GrantRecord  # noqa: Y015
+
+@_typing.final
+class InquiryRecord(_message.Message):
+    """What a user or an agency asks for, or tells."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    DUE_BY_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    CONTACT_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    LEGAL_BASIS_FIELD_NUMBER: _builtins.int
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NON_DISCLOSURE_FIELD_NUMBER: _builtins.int
+    CASE_IDS_FIELD_NUMBER: _builtins.int
+    RECEIVED_BY_FIELD_NUMBER: _builtins.int
+    VERIFIED_BY_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
+    COUNSEL_FIELD_NUMBER: _builtins.int
+    CLOSED_BY_FIELD_NUMBER: _builtins.int
+    CLOSED_AT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    HOLD_IDS_FIELD_NUMBER: _builtins.int
+    BREACHED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    kind: _builtins.str
+    """"USER", "LE_EMERGENCY", "LE_PRESERVATION", "LE_PROCESS", "LE_TAKEDOWN", "LE_DESTROY"."""
+    state: _builtins.str
+    """"RECEIVED", "VERIFIED", "APPROVED", "FULFILLED", "REFUSED"."""
+    agency: _builtins.str
+    """Who asks: the agency; of a user, how they reached us."""
+    contact: _builtins.str
+    reference: _builtins.str
+    """The agency's own number."""
+    legal_basis: _builtins.str
+    jurisdiction: _builtins.str
+    scope: _builtins.str
+    non_disclosure: _builtins.bool
+    """The subject must not be told."""
+    received_by: _builtins.str
+    verified_by: _builtins.str
+    """Who called the agency back, at a number that it did not give itself, and how."""
+    verification: _builtins.str
+    approved_by: _builtins.str
+    """Who else agreed; of a request to destroy, counsel's name stands in `counsel`."""
+    counsel: _builtins.str
+    closed_by: _builtins.str
+    outcome: _builtins.str
+    """Why it was refused, or what came of it."""
+    breached: _builtins.bool
+    """It was not answered in time."""
+    @_builtins.property
+    def received_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def due_by(self) -> _timestamp_pb2.Timestamp:
+        """By when it must be answered."""
+
+    @_builtins.property
+    def case_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def closed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def hold_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        state: _builtins.str = ...,
+        received_at: _timestamp_pb2.Timestamp | None = ...,
+        due_by: _timestamp_pb2.Timestamp | None = ...,
+        agency: _builtins.str = ...,
+        contact: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        legal_basis: _builtins.str = ...,
+        jurisdiction: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        non_disclosure: _builtins.bool = ...,
+        case_ids: _abc.Iterable[_builtins.str] | None = ...,
+        received_by: _builtins.str = ...,
+        verified_by: _builtins.str = ...,
+        verification: _builtins.str = ...,
+        approved_by: _builtins.str = ...,
+        counsel: _builtins.str = ...,
+        closed_by: _builtins.str = ...,
+        closed_at: _timestamp_pb2.Timestamp | None = ...,
+        outcome: _builtins.str = ...,
+        hold_ids: _abc.Iterable[_builtins.str] | None = ...,
+        breached: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "due_by", b"due_by", "received_at", b"received_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "approved_by", b"approved_by", "breached", b"breached", "case_ids", b"case_ids", "closed_at", b"closed_at", "closed_by", b"closed_by", "contact", b"contact", "counsel", b"counsel", "due_by", b"due_by", "hold_ids", b"hold_ids", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "legal_basis", b"legal_basis", "non_disclosure", b"non_disclosure", "outcome", b"outcome", "received_at", b"received_at", "received_by", b"received_by", "reference", b"reference", "scope", b"scope", "state", b"state", "verification", b"verification", "verified_by", b"verified_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InquiryRecord: _TypeAlias = InquiryRecord  # noqa: Y015
+
+@_typing.final
+class PageRecord(_message.Message):
+    """A call for somebody to look at a case, now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    RAISED_AT_FIELD_NUMBER: _builtins.int
+    DRILL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
+    PAGED_FIELD_NUMBER: _builtins.int
+    TIMER_AT_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_AT_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_BY_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    case_id: _builtins.str
+    """"drill": nothing has happened."""
+    tier: _builtins.int
+    """0 is the most urgent."""
+    drill: _builtins.bool
+    state: _builtins.str
+    """"RAISED", "TOLD", "ALL_TOLD", "ACKNOWLEDGED", "OVER"."""
+    acknowledged_by: _builtins.str
+    problem: _builtins.str
+    """Why the last try reached nobody."""
+    @_builtins.property
+    def raised_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def told(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Seats of the rota that were told."""
+
+    @_builtins.property
+    def paged(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of those who were told."""
+
+    @_builtins.property
+    def timer_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def acknowledged_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+        tier: _builtins.int = ...,
+        raised_at: _timestamp_pb2.Timestamp | None = ...,
+        drill: _builtins.bool = ...,
+        state: _builtins.str = ...,
+        told: _abc.Iterable[_builtins.str] | None = ...,
+        paged: _abc.Iterable[_builtins.str] | None = ...,
+        timer_at: _timestamp_pb2.Timestamp | None = ...,
+        acknowledged_at: _timestamp_pb2.Timestamp | None = ...,
+        acknowledged_by: _builtins.str = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "decided_at", b"decided_at", "raised_at", b"raised_at", "timer_at", b"timer_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "acknowledged_by", b"acknowledged_by", "case_id", b"case_id", "decided_at", b"decided_at", "drill", b"drill", "id", b"id", "paged", b"paged", "problem", b"problem", "raised_at", b"raised_at", "state", b"state", "tier", b"tier", "timer_at", b"timer_at", "told", b"told"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PageRecord: _TypeAlias = PageRecord  # noqa: Y015
+
+@_typing.final
+class BlindReview(_message.Message):
+    """A second look at a case by somebody who does not know what the first decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    ASSIGNED_TO_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    PERMILLE_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    FIRST_BY_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    REVIEWED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    case_id: _builtins.str
+    round: _builtins.int
+    """Which round of decision of that case."""
+    assigned_to: _builtins.str
+    permille: _builtins.int
+    first: Global___Decision.ValueType
+    """What the first person decided; never told before the second has."""
+    first_by: _builtins.str
+    second: Global___Decision.ValueType
+    @_builtins.property
+    def asked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def why(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it was drawn, and with which chance in thousandths."""
+
+    @_builtins.property
+    def reviewed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+        round: _builtins.int = ...,
+        assigned_to: _builtins.str = ...,
+        asked_at: _timestamp_pb2.Timestamp | None = ...,
+        why: _abc.Iterable[_builtins.str] | None = ...,
+        permille: _builtins.int = ...,
+        first: Global___Decision.ValueType = ...,
+        first_by: _builtins.str = ...,
+        second: Global___Decision.ValueType = ...,
+        reviewed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "reviewed_at", b"reviewed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "assigned_to", b"assigned_to", "case_id", b"case_id", "first", b"first", "first_by", b"first_by", "id", b"id", "permille", b"permille", "reviewed_at", b"reviewed_at", "round", b"round", "second", b"second", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlindReview: _TypeAlias = BlindReview  # noqa: Y015
 
 @_typing.final
 class ListCasesRequest(_message.Message):
@@ -1243,3 +1561,639 @@ class RetryDispatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryDispatchResponse: _TypeAlias = RetryDispatchResponse  # noqa: Y015
+
+@_typing.final
+class AskGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    level: _builtins.str
+    """"grey" or "full"."""
+    purpose: _builtins.str
+    minutes: _builtins.int
+    """0: a quarter of an hour."""
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        level: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        minutes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "level", b"level", "minutes", b"minutes", "purpose", b"purpose"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskGrantRequest: _TypeAlias = AskGrantRequest  # noqa: Y015
+
+@_typing.final
+class AskGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def grant(self) -> Global___GrantRecord: ...
+    def __init__(
+        self,
+        *,
+        grant: Global___GrantRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskGrantResponse: _TypeAlias = AskGrantResponse  # noqa: Y015
+
+@_typing.final
+class ApproveGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    grant_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "grant_id", b"grant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveGrantRequest: _TypeAlias = ApproveGrantRequest  # noqa: Y015
+
+@_typing.final
+class ApproveGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def grant(self) -> Global___GrantRecord: ...
+    def __init__(
+        self,
+        *,
+        grant: Global___GrantRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveGrantResponse: _TypeAlias = ApproveGrantResponse  # noqa: Y015
+
+@_typing.final
+class ViewEvidenceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_ID_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    verdict_id: _builtins.str
+    level: _builtins.str
+    """"blurred" (default), "grey" or "full": the latter two take a grant."""
+    frame: _builtins.int
+    """Which of the frames that are shown, from 0."""
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        verdict_id: _builtins.str = ...,
+        level: _builtins.str = ...,
+        frame: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "frame", b"frame", "level", b"level", "verdict_id", b"verdict_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ViewEvidenceRequest: _TypeAlias = ViewEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class ViewEvidenceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICTURE_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    picture: _builtins.bytes
+    """Encoded anew from pixels alone."""
+    media_type: _builtins.str
+    width: _builtins.int
+    height: _builtins.int
+    frames: _builtins.int
+    """How many frames can be asked for."""
+    level: _builtins.str
+    def __init__(
+        self,
+        *,
+        picture: _builtins.bytes = ...,
+        media_type: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        frames: _builtins.int = ...,
+        level: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "height", b"height", "level", b"level", "media_type", b"media_type", "picture", b"picture", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ViewEvidenceResponse: _TypeAlias = ViewEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class DestroyEvidenceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    GROUND_FIELD_NUMBER: _builtins.int
+    INQUIRY_ID_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    ground: _builtins.str
+    inquiry_id: _builtins.str
+    """Of the agency that asks for it, where one does."""
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        ground: _builtins.str = ...,
+        inquiry_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "ground", b"ground", "inquiry_id", b"inquiry_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DestroyEvidenceRequest: _TypeAlias = DestroyEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class DestroyEvidenceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_FIELD_NUMBER: _builtins.int
+    DESTROYED_FIELD_NUMBER: _builtins.int
+    destroyed: _builtins.int
+    """How many items were destroyed."""
+    @_builtins.property
+    def case(self) -> Global___Case:
+        """With `destroy_asked_by` where another person has to agree."""
+
+    def __init__(
+        self,
+        *,
+        case: Global___Case | None = ...,
+        destroyed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["case", b"case"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case", b"case", "destroyed", b"destroyed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DestroyEvidenceResponse: _TypeAlias = DestroyEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class OpenInquiryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    CONTACT_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    LEGAL_BASIS_FIELD_NUMBER: _builtins.int
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NON_DISCLOSURE_FIELD_NUMBER: _builtins.int
+    CASE_IDS_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    IMMINENT_FIELD_NUMBER: _builtins.int
+    DUE_BY_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    agency: _builtins.str
+    contact: _builtins.str
+    reference: _builtins.str
+    legal_basis: _builtins.str
+    jurisdiction: _builtins.str
+    scope: _builtins.str
+    non_disclosure: _builtins.bool
+    imminent: _builtins.bool
+    """Somebody may be in danger now."""
+    @_builtins.property
+    def case_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Cases that it is about."""
+
+    @_builtins.property
+    def subject(self) -> _common_pb2.Subject:
+        """What it is about where there is no case: one is opened."""
+
+    @_builtins.property
+    def due_by(self) -> _timestamp_pb2.Timestamp:
+        """By when the agency wants an answer, where sooner than the kind's own deadline."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        contact: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        legal_basis: _builtins.str = ...,
+        jurisdiction: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        non_disclosure: _builtins.bool = ...,
+        case_ids: _abc.Iterable[_builtins.str] | None = ...,
+        subject: _common_pb2.Subject | None = ...,
+        imminent: _builtins.bool = ...,
+        due_by: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_by", b"due_by", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "case_ids", b"case_ids", "contact", b"contact", "due_by", b"due_by", "imminent", b"imminent", "jurisdiction", b"jurisdiction", "kind", b"kind", "legal_basis", b"legal_basis", "non_disclosure", b"non_disclosure", "reference", b"reference", "scope", b"scope", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenInquiryRequest: _TypeAlias = OpenInquiryRequest  # noqa: Y015
+
+@_typing.final
+class OpenInquiryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inquiry(self) -> Global___InquiryRecord: ...
+    def __init__(
+        self,
+        *,
+        inquiry: Global___InquiryRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inquiry", b"inquiry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquiry", b"inquiry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenInquiryResponse: _TypeAlias = OpenInquiryResponse  # noqa: Y015
+
+@_typing.final
+class ListInquiriesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    """Those that are over, too."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        all: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInquiriesRequest: _TypeAlias = ListInquiriesRequest  # noqa: Y015
+
+@_typing.final
+class ListInquiriesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def inquiries(self) -> _containers.RepeatedCompositeFieldContainer[Global___InquiryRecord]: ...
+    def __init__(
+        self,
+        *,
+        inquiries: _abc.Iterable[Global___InquiryRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquiries", b"inquiries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInquiriesResponse: _TypeAlias = ListInquiriesResponse  # noqa: Y015
+
+@_typing.final
+class StepInquiryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRY_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    COUNSEL_FIELD_NUMBER: _builtins.int
+    inquiry_id: _builtins.str
+    step: _builtins.str
+    """"VERIFY", "APPROVE", "FULFIL" or "REFUSE"."""
+    text: _builtins.str
+    """How it was verified, what came of it, or why it is refused."""
+    counsel: _builtins.str
+    """APPROVE of a request to destroy: who of counsel said that it binds."""
+    def __init__(
+        self,
+        *,
+        inquiry_id: _builtins.str = ...,
+        step: _builtins.str = ...,
+        text: _builtins.str = ...,
+        counsel: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counsel", b"counsel", "inquiry_id", b"inquiry_id", "step", b"step", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepInquiryRequest: _TypeAlias = StepInquiryRequest  # noqa: Y015
+
+@_typing.final
+class StepInquiryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inquiry(self) -> Global___InquiryRecord: ...
+    def __init__(
+        self,
+        *,
+        inquiry: Global___InquiryRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inquiry", b"inquiry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquiry", b"inquiry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepInquiryResponse: _TypeAlias = StepInquiryResponse  # noqa: Y015
+
+@_typing.final
+class ListPagesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    """Those that are over, too."""
+    def __init__(
+        self,
+        *,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPagesRequest: _TypeAlias = ListPagesRequest  # noqa: Y015
+
+@_typing.final
+class ListPagesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PageRecord]:
+        """At most 1000, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        pages: _abc.Iterable[Global___PageRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pages", b"pages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPagesResponse: _TypeAlias = ListPagesResponse  # noqa: Y015
+
+@_typing.final
+class AcknowledgePageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_ID_FIELD_NUMBER: _builtins.int
+    page_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_id", b"page_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgePageRequest: _TypeAlias = AcknowledgePageRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgePageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def page(self) -> Global___PageRecord: ...
+    def __init__(
+        self,
+        *,
+        page: Global___PageRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgePageResponse: _TypeAlias = AcknowledgePageResponse  # noqa: Y015
+
+@_typing.final
+class RaiseDrillRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    tier: Global___Tier.ValueType
+    """As of a case: unspecified is T0."""
+    def __init__(
+        self,
+        *,
+        tier: Global___Tier.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RaiseDrillRequest: _TypeAlias = RaiseDrillRequest  # noqa: Y015
+
+@_typing.final
+class RaiseDrillResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def page(self) -> Global___PageRecord: ...
+    def __init__(
+        self,
+        *,
+        page: Global___PageRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RaiseDrillResponse: _TypeAlias = RaiseDrillResponse  # noqa: Y015
+
+@_typing.final
+class HandOverRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKER_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    taker: _builtins.str
+    note: _builtins.str
+    def __init__(
+        self,
+        *,
+        taker: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "taker", b"taker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandOverRequest: _TypeAlias = HandOverRequest  # noqa: Y015
+
+@_typing.final
+class HandOverResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PageRecord]:
+        """What is open, the most urgent first."""
+
+    def __init__(
+        self,
+        *,
+        pages: _abc.Iterable[Global___PageRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pages", b"pages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandOverResponse: _TypeAlias = HandOverResponse  # noqa: Y015
+
+@_typing.final
+class ListBlindReviewsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBlindReviewsRequest: _TypeAlias = ListBlindReviewsRequest  # noqa: Y015
+
+@_typing.final
+class ListBlindReviewsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reviews(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlindReview]:
+        """Without what the first person decided."""
+
+    def __init__(
+        self,
+        *,
+        reviews: _abc.Iterable[Global___BlindReview] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reviews", b"reviews"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBlindReviewsResponse: _TypeAlias = ListBlindReviewsResponse  # noqa: Y015
+
+@_typing.final
+class ReviewBlindRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEW_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    review_id: _builtins.str
+    decision: Global___Decision.ValueType
+    def __init__(
+        self,
+        *,
+        review_id: _builtins.str = ...,
+        decision: Global___Decision.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "review_id", b"review_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewBlindRequest: _TypeAlias = ReviewBlindRequest  # noqa: Y015
+
+@_typing.final
+class ReviewBlindResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def review(self) -> Global___BlindReview: ...
+    def __init__(
+        self,
+        *,
+        review: Global___BlindReview | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["review", b"review"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["review", b"review"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewBlindResponse: _TypeAlias = ReviewBlindResponse  # noqa: Y015

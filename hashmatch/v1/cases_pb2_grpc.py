@@ -99,6 +99,71 @@ class CaseServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.RetryDispatchRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_cases__pb2.RetryDispatchResponse.FromString,
                 _registered_method=True)
+        self.AskGrant = channel.unary_unary(
+                '/hashmatch.v1.CaseService/AskGrant',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.AskGrantRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.AskGrantResponse.FromString,
+                _registered_method=True)
+        self.ApproveGrant = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ApproveGrant',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ApproveGrantRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ApproveGrantResponse.FromString,
+                _registered_method=True)
+        self.ViewEvidence = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ViewEvidence',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ViewEvidenceRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ViewEvidenceResponse.FromString,
+                _registered_method=True)
+        self.DestroyEvidence = channel.unary_unary(
+                '/hashmatch.v1.CaseService/DestroyEvidence',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.DestroyEvidenceRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.DestroyEvidenceResponse.FromString,
+                _registered_method=True)
+        self.OpenInquiry = channel.unary_unary(
+                '/hashmatch.v1.CaseService/OpenInquiry',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.OpenInquiryRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.OpenInquiryResponse.FromString,
+                _registered_method=True)
+        self.ListInquiries = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ListInquiries',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListInquiriesRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListInquiriesResponse.FromString,
+                _registered_method=True)
+        self.StepInquiry = channel.unary_unary(
+                '/hashmatch.v1.CaseService/StepInquiry',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.StepInquiryRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.StepInquiryResponse.FromString,
+                _registered_method=True)
+        self.ListPages = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ListPages',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListPagesRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListPagesResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgePage = channel.unary_unary(
+                '/hashmatch.v1.CaseService/AcknowledgePage',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.AcknowledgePageRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.AcknowledgePageResponse.FromString,
+                _registered_method=True)
+        self.RaiseDrill = channel.unary_unary(
+                '/hashmatch.v1.CaseService/RaiseDrill',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.RaiseDrillRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.RaiseDrillResponse.FromString,
+                _registered_method=True)
+        self.HandOver = channel.unary_unary(
+                '/hashmatch.v1.CaseService/HandOver',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.HandOverRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.HandOverResponse.FromString,
+                _registered_method=True)
+        self.ListBlindReviews = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ListBlindReviews',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListBlindReviewsRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListBlindReviewsResponse.FromString,
+                _registered_method=True)
+        self.ReviewBlind = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ReviewBlind',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ReviewBlindRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ReviewBlindResponse.FromString,
+                _registered_method=True)
 
 
 class CaseServiceServicer:
@@ -195,6 +260,97 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AskGrant(self, request, context):
+        """Asks to see more of a case's evidence than greyscale and blurred; another person must agree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveGrant(self, request, context):
+        """Agrees to a grant that another asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ViewEvidence(self, request, context):
+        """A picture of one item for the person who works the case; the look is in the log before it is answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DestroyEvidence(self, request, context):
+        """Destroys the evidence of a case, with a certificate in the log; two persons, the first of whom proposes it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenInquiry(self, request, context):
+        """Takes in what a user or law enforcement asks for or tells.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInquiries(self, request, context):
+        """Inquiries, those that are due first before the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StepInquiry(self, request, context):
+        """Verifies an inquiry, agrees to it, fulfils or refuses it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPages(self, request, context):
+        """Pages that are not over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgePage(self, request, context):
+        """Takes a page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RaiseDrill(self, request, context):
+        """Raises a page about nothing, to try the rota.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HandOver(self, request, context):
+        """Leaves what is open to another who is on call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBlindReviews(self, request, context):
+        """Second looks that the caller was asked for, of cases that others decided: not how.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewBlind(self, request, context):
+        """Says what the caller makes of a case, not knowing what the first person did.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -262,6 +418,71 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.RetryDispatch,
                     request_deserializer=hashmatch_dot_v1_dot_cases__pb2.RetryDispatchRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_cases__pb2.RetryDispatchResponse.SerializeToString,
+            ),
+            'AskGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskGrant,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.AskGrantRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.AskGrantResponse.SerializeToString,
+            ),
+            'ApproveGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveGrant,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ApproveGrantRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ApproveGrantResponse.SerializeToString,
+            ),
+            'ViewEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ViewEvidence,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ViewEvidenceRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ViewEvidenceResponse.SerializeToString,
+            ),
+            'DestroyEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.DestroyEvidence,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.DestroyEvidenceRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.DestroyEvidenceResponse.SerializeToString,
+            ),
+            'OpenInquiry': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenInquiry,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.OpenInquiryRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.OpenInquiryResponse.SerializeToString,
+            ),
+            'ListInquiries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInquiries,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListInquiriesRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListInquiriesResponse.SerializeToString,
+            ),
+            'StepInquiry': grpc.unary_unary_rpc_method_handler(
+                    servicer.StepInquiry,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.StepInquiryRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.StepInquiryResponse.SerializeToString,
+            ),
+            'ListPages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPages,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListPagesRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListPagesResponse.SerializeToString,
+            ),
+            'AcknowledgePage': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgePage,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.AcknowledgePageRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.AcknowledgePageResponse.SerializeToString,
+            ),
+            'RaiseDrill': grpc.unary_unary_rpc_method_handler(
+                    servicer.RaiseDrill,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.RaiseDrillRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.RaiseDrillResponse.SerializeToString,
+            ),
+            'HandOver': grpc.unary_unary_rpc_method_handler(
+                    servicer.HandOver,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.HandOverRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.HandOverResponse.SerializeToString,
+            ),
+            'ListBlindReviews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBlindReviews,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListBlindReviewsRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListBlindReviewsResponse.SerializeToString,
+            ),
+            'ReviewBlind': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewBlind,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ReviewBlindRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ReviewBlindResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -615,6 +836,357 @@ class CaseService:
             '/hashmatch.v1.CaseService/RetryDispatch',
             hashmatch_dot_v1_dot_cases__pb2.RetryDispatchRequest.SerializeToString,
             hashmatch_dot_v1_dot_cases__pb2.RetryDispatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/AskGrant',
+            hashmatch_dot_v1_dot_cases__pb2.AskGrantRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.AskGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ApproveGrant',
+            hashmatch_dot_v1_dot_cases__pb2.ApproveGrantRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ApproveGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ViewEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ViewEvidence',
+            hashmatch_dot_v1_dot_cases__pb2.ViewEvidenceRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ViewEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DestroyEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/DestroyEvidence',
+            hashmatch_dot_v1_dot_cases__pb2.DestroyEvidenceRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.DestroyEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenInquiry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/OpenInquiry',
+            hashmatch_dot_v1_dot_cases__pb2.OpenInquiryRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.OpenInquiryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInquiries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ListInquiries',
+            hashmatch_dot_v1_dot_cases__pb2.ListInquiriesRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ListInquiriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StepInquiry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/StepInquiry',
+            hashmatch_dot_v1_dot_cases__pb2.StepInquiryRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.StepInquiryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ListPages',
+            hashmatch_dot_v1_dot_cases__pb2.ListPagesRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ListPagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgePage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/AcknowledgePage',
+            hashmatch_dot_v1_dot_cases__pb2.AcknowledgePageRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.AcknowledgePageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RaiseDrill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/RaiseDrill',
+            hashmatch_dot_v1_dot_cases__pb2.RaiseDrillRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.RaiseDrillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HandOver(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/HandOver',
+            hashmatch_dot_v1_dot_cases__pb2.HandOverRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.HandOverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBlindReviews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ListBlindReviews',
+            hashmatch_dot_v1_dot_cases__pb2.ListBlindReviewsRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ListBlindReviewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewBlind(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ReviewBlind',
+            hashmatch_dot_v1_dot_cases__pb2.ReviewBlindRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ReviewBlindResponse.FromString,
             options,
             channel_credentials,
             insecure,

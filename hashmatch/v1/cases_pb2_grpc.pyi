@@ -59,6 +59,32 @@ class CaseServiceStub:
     """The platform says what became of an instruction."""
     RetryDispatch: _grpc.UnaryUnaryMultiCallable[_cases_pb2.RetryDispatchRequest, _cases_pb2.RetryDispatchResponse]
     """Sends again what was given up."""
+    AskGrant: _grpc.UnaryUnaryMultiCallable[_cases_pb2.AskGrantRequest, _cases_pb2.AskGrantResponse]
+    """Asks to see more of a case's evidence than greyscale and blurred; another person must agree."""
+    ApproveGrant: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ApproveGrantRequest, _cases_pb2.ApproveGrantResponse]
+    """Agrees to a grant that another asked for."""
+    ViewEvidence: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ViewEvidenceRequest, _cases_pb2.ViewEvidenceResponse]
+    """A picture of one item for the person who works the case; the look is in the log before it is answered."""
+    DestroyEvidence: _grpc.UnaryUnaryMultiCallable[_cases_pb2.DestroyEvidenceRequest, _cases_pb2.DestroyEvidenceResponse]
+    """Destroys the evidence of a case, with a certificate in the log; two persons, the first of whom proposes it."""
+    OpenInquiry: _grpc.UnaryUnaryMultiCallable[_cases_pb2.OpenInquiryRequest, _cases_pb2.OpenInquiryResponse]
+    """Takes in what a user or law enforcement asks for or tells."""
+    ListInquiries: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListInquiriesRequest, _cases_pb2.ListInquiriesResponse]
+    """Inquiries, those that are due first before the others."""
+    StepInquiry: _grpc.UnaryUnaryMultiCallable[_cases_pb2.StepInquiryRequest, _cases_pb2.StepInquiryResponse]
+    """Verifies an inquiry, agrees to it, fulfils or refuses it."""
+    ListPages: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListPagesRequest, _cases_pb2.ListPagesResponse]
+    """Pages that are not over."""
+    AcknowledgePage: _grpc.UnaryUnaryMultiCallable[_cases_pb2.AcknowledgePageRequest, _cases_pb2.AcknowledgePageResponse]
+    """Takes a page."""
+    RaiseDrill: _grpc.UnaryUnaryMultiCallable[_cases_pb2.RaiseDrillRequest, _cases_pb2.RaiseDrillResponse]
+    """Raises a page about nothing, to try the rota."""
+    HandOver: _grpc.UnaryUnaryMultiCallable[_cases_pb2.HandOverRequest, _cases_pb2.HandOverResponse]
+    """Leaves what is open to another who is on call."""
+    ListBlindReviews: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListBlindReviewsRequest, _cases_pb2.ListBlindReviewsResponse]
+    """Second looks that the caller was asked for, of cases that others decided: not how."""
+    ReviewBlind: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ReviewBlindRequest, _cases_pb2.ReviewBlindResponse]
+    """Says what the caller makes of a case, not knowing what the first person did."""
 
 @_typing.type_check_only
 class CaseServiceAsyncStub(CaseServiceStub):
@@ -89,6 +115,32 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """The platform says what became of an instruction."""
     RetryDispatch: _aio.UnaryUnaryMultiCallable[_cases_pb2.RetryDispatchRequest, _cases_pb2.RetryDispatchResponse]  # type: ignore[assignment]
     """Sends again what was given up."""
+    AskGrant: _aio.UnaryUnaryMultiCallable[_cases_pb2.AskGrantRequest, _cases_pb2.AskGrantResponse]  # type: ignore[assignment]
+    """Asks to see more of a case's evidence than greyscale and blurred; another person must agree."""
+    ApproveGrant: _aio.UnaryUnaryMultiCallable[_cases_pb2.ApproveGrantRequest, _cases_pb2.ApproveGrantResponse]  # type: ignore[assignment]
+    """Agrees to a grant that another asked for."""
+    ViewEvidence: _aio.UnaryUnaryMultiCallable[_cases_pb2.ViewEvidenceRequest, _cases_pb2.ViewEvidenceResponse]  # type: ignore[assignment]
+    """A picture of one item for the person who works the case; the look is in the log before it is answered."""
+    DestroyEvidence: _aio.UnaryUnaryMultiCallable[_cases_pb2.DestroyEvidenceRequest, _cases_pb2.DestroyEvidenceResponse]  # type: ignore[assignment]
+    """Destroys the evidence of a case, with a certificate in the log; two persons, the first of whom proposes it."""
+    OpenInquiry: _aio.UnaryUnaryMultiCallable[_cases_pb2.OpenInquiryRequest, _cases_pb2.OpenInquiryResponse]  # type: ignore[assignment]
+    """Takes in what a user or law enforcement asks for or tells."""
+    ListInquiries: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListInquiriesRequest, _cases_pb2.ListInquiriesResponse]  # type: ignore[assignment]
+    """Inquiries, those that are due first before the others."""
+    StepInquiry: _aio.UnaryUnaryMultiCallable[_cases_pb2.StepInquiryRequest, _cases_pb2.StepInquiryResponse]  # type: ignore[assignment]
+    """Verifies an inquiry, agrees to it, fulfils or refuses it."""
+    ListPages: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListPagesRequest, _cases_pb2.ListPagesResponse]  # type: ignore[assignment]
+    """Pages that are not over."""
+    AcknowledgePage: _aio.UnaryUnaryMultiCallable[_cases_pb2.AcknowledgePageRequest, _cases_pb2.AcknowledgePageResponse]  # type: ignore[assignment]
+    """Takes a page."""
+    RaiseDrill: _aio.UnaryUnaryMultiCallable[_cases_pb2.RaiseDrillRequest, _cases_pb2.RaiseDrillResponse]  # type: ignore[assignment]
+    """Raises a page about nothing, to try the rota."""
+    HandOver: _aio.UnaryUnaryMultiCallable[_cases_pb2.HandOverRequest, _cases_pb2.HandOverResponse]  # type: ignore[assignment]
+    """Leaves what is open to another who is on call."""
+    ListBlindReviews: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListBlindReviewsRequest, _cases_pb2.ListBlindReviewsResponse]  # type: ignore[assignment]
+    """Second looks that the caller was asked for, of cases that others decided: not how."""
+    ReviewBlind: _aio.UnaryUnaryMultiCallable[_cases_pb2.ReviewBlindRequest, _cases_pb2.ReviewBlindResponse]  # type: ignore[assignment]
+    """Says what the caller makes of a case, not knowing what the first person did."""
 
 class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -194,5 +246,109 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.RetryDispatchResponse, _abc.Awaitable[_cases_pb2.RetryDispatchResponse]]:
         """Sends again what was given up."""
+
+    @_abc_1.abstractmethod
+    def AskGrant(
+        self,
+        request: _cases_pb2.AskGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.AskGrantResponse, _abc.Awaitable[_cases_pb2.AskGrantResponse]]:
+        """Asks to see more of a case's evidence than greyscale and blurred; another person must agree."""
+
+    @_abc_1.abstractmethod
+    def ApproveGrant(
+        self,
+        request: _cases_pb2.ApproveGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ApproveGrantResponse, _abc.Awaitable[_cases_pb2.ApproveGrantResponse]]:
+        """Agrees to a grant that another asked for."""
+
+    @_abc_1.abstractmethod
+    def ViewEvidence(
+        self,
+        request: _cases_pb2.ViewEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ViewEvidenceResponse, _abc.Awaitable[_cases_pb2.ViewEvidenceResponse]]:
+        """A picture of one item for the person who works the case; the look is in the log before it is answered."""
+
+    @_abc_1.abstractmethod
+    def DestroyEvidence(
+        self,
+        request: _cases_pb2.DestroyEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.DestroyEvidenceResponse, _abc.Awaitable[_cases_pb2.DestroyEvidenceResponse]]:
+        """Destroys the evidence of a case, with a certificate in the log; two persons, the first of whom proposes it."""
+
+    @_abc_1.abstractmethod
+    def OpenInquiry(
+        self,
+        request: _cases_pb2.OpenInquiryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.OpenInquiryResponse, _abc.Awaitable[_cases_pb2.OpenInquiryResponse]]:
+        """Takes in what a user or law enforcement asks for or tells."""
+
+    @_abc_1.abstractmethod
+    def ListInquiries(
+        self,
+        request: _cases_pb2.ListInquiriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ListInquiriesResponse, _abc.Awaitable[_cases_pb2.ListInquiriesResponse]]:
+        """Inquiries, those that are due first before the others."""
+
+    @_abc_1.abstractmethod
+    def StepInquiry(
+        self,
+        request: _cases_pb2.StepInquiryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.StepInquiryResponse, _abc.Awaitable[_cases_pb2.StepInquiryResponse]]:
+        """Verifies an inquiry, agrees to it, fulfils or refuses it."""
+
+    @_abc_1.abstractmethod
+    def ListPages(
+        self,
+        request: _cases_pb2.ListPagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ListPagesResponse, _abc.Awaitable[_cases_pb2.ListPagesResponse]]:
+        """Pages that are not over."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgePage(
+        self,
+        request: _cases_pb2.AcknowledgePageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.AcknowledgePageResponse, _abc.Awaitable[_cases_pb2.AcknowledgePageResponse]]:
+        """Takes a page."""
+
+    @_abc_1.abstractmethod
+    def RaiseDrill(
+        self,
+        request: _cases_pb2.RaiseDrillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.RaiseDrillResponse, _abc.Awaitable[_cases_pb2.RaiseDrillResponse]]:
+        """Raises a page about nothing, to try the rota."""
+
+    @_abc_1.abstractmethod
+    def HandOver(
+        self,
+        request: _cases_pb2.HandOverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.HandOverResponse, _abc.Awaitable[_cases_pb2.HandOverResponse]]:
+        """Leaves what is open to another who is on call."""
+
+    @_abc_1.abstractmethod
+    def ListBlindReviews(
+        self,
+        request: _cases_pb2.ListBlindReviewsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ListBlindReviewsResponse, _abc.Awaitable[_cases_pb2.ListBlindReviewsResponse]]:
+        """Second looks that the caller was asked for, of cases that others decided: not how."""
+
+    @_abc_1.abstractmethod
+    def ReviewBlind(
+        self,
+        request: _cases_pb2.ReviewBlindRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ReviewBlindResponse, _abc.Awaitable[_cases_pb2.ReviewBlindResponse]]:
+        """Says what the caller makes of a case, not knowing what the first person did."""
 
 def add_CaseServiceServicer_to_server(servicer: CaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,10 +8,11 @@ from typing import Final
 
 from hashmatch import convert
 from hashmatch.errors import Malformed
+from hashmatch.v1.audit_pb2 import VerdictRecord
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, Case, CaseState, Review, Tier
 from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow.case import State
-from hashmatch.workflow.plan import Clocks, Plan
+from hashmatch.workflow.plan import Clocks, Instruction, Plan
 
 MAX_ENTRIES: Final = 1000  # of one case, by which copies are known; those beyond are each a cluster of their own
 MAX_CODES: Final = 16
@@ -72,6 +73,17 @@ def urge(case: Case, plan: Plan, now: datetime) -> None:
     case.policy_version = plan.version
 
 
+def told_plan(clocks: Clocks, tier: int, authority: str) -> Plan:
+    """What follows where a person told of something: nothing by itself; once somebody confirms it, it is removed, what
+    is there of it is kept, and it is reported."""
+    waits = tuple(Instruction(verb, "somebody told of it", deferred=True) for verb in ("remove", "preserve"))
+    page = (Instruction("page", "somebody told of imminent harm"),) if tier == 0 else ()
+    return Plan(
+        tier=tier, instructions=(*waits, *page), acknowledge=clocks.acknowledge, decide=clocks.decide,
+        authority=authority, rules=("somebody told of it",),
+    )  # fmt: skip
+
+
 def hasten(case: Case, clocks: Clocks, now: datetime) -> None:
     """Lets the clocks of a more urgent tier begin: a person must take it again, sooner than before."""
     _begin_again(case)
@@ -93,6 +105,12 @@ def _begin_again(case: Case) -> None:
     del case.breached[:]
     let_go(case)
     case.subject_verbs[:] = [verb for verb in case.subject_verbs if verb != "page"]
+
+
+def bits_within(record: VerdictRecord) -> int | None:
+    """Bits between the nearest match that counts and its threshold; None where it was found by equality."""
+    within = [m.threshold - m.distance for m in record.matches if not m.shadow and m.threshold]
+    return max(within, default=None)
 
 
 def cluster(case: Case, entries: list[str]) -> int:

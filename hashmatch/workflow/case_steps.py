@@ -14,11 +14,11 @@ from hashmatch.v1.audit_pb2 import Event, VerdictRecord
 from hashmatch.v1.cases_pb2 import Case, CaseState
 from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow import case as life
-from hashmatch.workflow.case import Step
-from hashmatch.workflow.case_facts import (
-    state_of,
-)
+from hashmatch.workflow.blind import Blind
+from hashmatch.workflow.case import State, Step
+from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.hold_table import Kind
 from hashmatch.workflow.holding import Holding
 from hashmatch.workflow.outbox import Outbox
 from hashmatch.workflow.plan import Clocks, Plan
@@ -28,6 +28,22 @@ MAX_NOTE = 4000  # characters of what a person wrote
 
 Route = Callable[[str], Iterable[str]]
 """The destinations that want a verb."""
+
+
+class Kept(Protocol):
+    """What is kept sealed of one submission."""
+
+    @property
+    def key_id(self) -> bytes:
+        """Which key it is sealed by."""
+
+    @property
+    def sha256(self) -> bytes:
+        """Of what was uploaded."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
 
 
 class Filing(Protocol):
@@ -43,6 +59,9 @@ class Filing(Protocol):
     def waits(self, log: Appending, case_id: str) -> bool:
         """Whether something is yet to be filed."""
 
+    def finished(self, log: Appending, case_id: str) -> str | None:
+        """The receipt, once nothing of a case is left to be filed; None before, or where nothing was filed."""
+
 
 class Steps:
     """Steps of cases, inside transactions of the ledger. For any thread."""
@@ -55,17 +74,23 @@ class Steps:
         route: Route = lambda _verb: (),
         filing: Filing | None = None,
         clocks: Sequence[Clocks] = (),
+        evidence: Callable[[str], Kept | None] = lambda _verdict_id: None,
+        authority: str = "",
+        blind: Blind | None = None,
     ) -> None:
         """
         Args:
             plan: what policy wants of a verdict at that time; None: nothing, then there is no case.
             filing: files what a case is about; None: a person does that elsewhere.
             clocks: of T0..T3, that begin when a case is made more urgent.
+            evidence: what is kept sealed of a submission, by its verdict's id; None: nothing is.
+            authority: whom a confirmed case is reported to that no match opened; "": nobody.
+            blind: asks others for second looks; None: nobody is asked.
         """
         self.store, self.outbox = CaseStore(env, sealing), Outbox(env, sealing)
         self.holding = Holding(self.store)
         self._sealing, self._plan, self._route, self._filing = sealing, plan, route, filing
-        self._clocks = clocks
+        self._clocks, self._evidence, self._authority, self.blind = clocks, evidence, authority, blind
 
     def _send(self, log: Appending, case: Case, verb: str, verdict_id: str, subject: Subject, reason: str) -> None:
         for destination in self._route(verb):
@@ -76,6 +101,31 @@ class Steps:
     def _file(self, log: Appending, case: Case) -> None:
         if case.authority and self._filing is not None and self._filing.queue(log, case):
             case.ClearField("reported_at")
+
+    def _call_off(self, log: Appending, case: Case, by: str) -> None:
+        """What was not filed yet is not to be; what was filed is noted, where it waited for the rest."""
+        if self._filing is None:
+            return
+        self._filing.call_off(log, case, by)
+        if (receipt := self._filing.finished(log, case.id)) is not None:
+            self._note_report(log, case, receipt)
+
+    def _note_report(self, log: Appending, case: Case, receipt: str, duty: str = Kind.US_REPORT) -> None:
+        """The report that was due is finished: the duty to keep begins, once."""
+        if case.HasField("reported_at"):
+            return
+        case.reported_at.CopyFrom(convert.timestamp(log.at))
+        self.holding.place(
+            log,
+            case.id,
+            kind=duty,
+            ground="the finished report",
+            by=SERVICE,
+            since=log.at,
+            reference=receipt or case.id,
+        )
+        if state_of(case) is not State.CONFIRMED:
+            self._step(log, case, Step.REPORT, SERVICE)
 
     def _open(self, log: Appending, case_id: str) -> tuple[Case, Case]:
         before, case = self.store.get(log.txn, case_id), Case()

@@ -15,6 +15,7 @@ from hashmatch.v1.cases_pb2 import CASE_STATE_CLOSED, Case, CaseItem, CaseState,
 from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow.rows import Keys, Messages, time_key
 
+MAX_SCANNED = 5000  # rows that one page looks at, so that no reader holds up the reuse of the file for long
 _ITEM, _ORDER = struct.Struct(">I"), struct.Struct(">BB")
 
 
@@ -27,6 +28,7 @@ class CaseStore:
         self._holds = Messages(env, tables.HOLDS, HoldRecord)
         self._subjects, self._order = Keys(env, "case_subjects"), Keys(env, "case_order")
         self._entries, self._clocks = Keys(env, "entry_cases"), Keys(env, "case_clocks")
+        self._chores, self._feedback = Keys(env, "case_chores"), Keys(env, tables.FEEDBACK)
         self._sealing = sealing
 
     def get(self, txn: Txn, case_id: str) -> Case:
@@ -83,11 +85,39 @@ class CaseStore:
         for entry in item.entries:
             self._entries.put(txn, f"{entry}\0{case.id}".encode())
 
-    def made_by(self, txn: Txn, entry: str, limit: int) -> list[str]:
-        """The ids of cases that an entry, as LIST/ENTRY, made."""
+    def made_by(self, txn: Txn, entry: str, limit: int, after: str = "") -> list[str]:
+        """The ids of cases that an entry, as LIST/ENTRY, made; those that follow the case `after`."""
         prefix = f"{entry}\0".encode()
-        rows = self._entries.since(txn, prefix, prefix)
+        rows = self._entries.since(txn, prefix + (after.encode() + b"\0" if after else b""), prefix)
         return [key[len(prefix) :].decode() for key, _ in islice(rows, limit)]
+
+    def put_chore(self, txn: Txn, entry: str, cleared_id: str, done: str | None = "") -> None:
+        """Notes that the cases an entry made are to be worked again, those after the case `done`; None: all are."""
+        key = f"{entry}\0{cleared_id}".encode()
+        if done is None:
+            self._chores.delete(txn, key)
+        else:
+            self._chores.put(txn, key, done)
+
+    def first_chore(self, txn: Txn) -> tuple[str, str, str] | None:
+        """An entry whose cases are to be worked again, the case that was cleared, and the last that was looked at."""
+        found = self._chores.first(txn, b"")
+        if found is None:
+            return None
+        entry, _, cleared_id = found[0].decode().partition("\0")
+        return entry, cleared_id, found[1]
+
+    def put_feedback(self, txn: Txn, case: Case, *, right: bool) -> None:
+        """Notes what a decision says of the entries that matched, for who keeps their lists."""
+        for entry in case.cluster_of:
+            self._feedback.put(txn, f"{entry}\0{case.id}".encode(), "RIGHT" if right else "WRONG")
+
+    def feedback(self, txn: Txn, list_name: str) -> Iterator[tuple[str, str, str]]:
+        """What was decided of a list's entries: entry id, case id, RIGHT or WRONG; the latest of each case."""
+        prefix = f"{list_name}/".encode()
+        for key, said in self._feedback.since(txn, prefix, prefix):
+            entry_id, _, case_id = key[len(prefix) :].decode().partition("\0")
+            yield entry_id, case_id, said
 
     def items(self, txn: Txn, case_id: str, limit: int | None = None) -> Iterator[CaseItem]:
         """Items of a case, the newest first."""
@@ -115,11 +145,13 @@ class CaseStore:
         limit: int,
     ) -> tuple[list[Case], bytes]:
         """Cases by tier and age, and where the next page begins; empty where there is none. Without `states`: those
-        that are not closed."""
+        that are not closed. A page may have fewer than `limit`: it ends where MAX_SCANNED were looked at."""
         found: list[Case] = []
-        for key, _ in self._order.since(txn, after):
+        for number, (key, _) in enumerate(self._order.since(txn, after)):
             if not states and key[0]:
                 break
+            if number == MAX_SCANNED:
+                return found, key
             case = self.get(txn, key[_ORDER.size + 8 :].decode())
             wanted = (not states or case.state in states) and (not tiers or case.tier in tiers)
             if not wanted or (assignee and case.assignee != assignee):

@@ -8,15 +8,24 @@ from datetime import UTC, timedelta
 
 from hashmatch import clock, convert
 from hashmatch.audit.leaves import Appending
-from hashmatch.errors import Forbidden, Malformed, Refused
+from hashmatch.errors import Forbidden, Malformed, NotFound, Refused
 from hashmatch.roles import Role
 from hashmatch.v1.audit_pb2 import NO_CASE_POLICY, NO_CASE_SHADOW, NO_CASE_UNSPECIFIED, Event, VerdictRecord
-from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, CaseItem, CaseState, DispatchRecord
+from hashmatch.v1.cases_pb2 import (
+    DECISION_CLEAR,
+    DECISION_CONFIRM,
+    BlindReview,
+    Case,
+    CaseItem,
+    CaseState,
+    Decision,
+)
+from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow import case as life
-from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.case import Opinion, State, Step
 from hashmatch.workflow.case_facts import (
     about,
+    bits_within,
     cleared,
     cluster,
     hasten,
@@ -25,14 +34,13 @@ from hashmatch.workflow.case_facts import (
     state_of,
     this_round,
     tier_of,
+    told_plan,
     urge,
 )
 from hashmatch.workflow.case_facts import reason_codes as kept_codes
+from hashmatch.workflow.case_outcomes import Outcomes
 from hashmatch.workflow.case_steps import SERVICE, Filing, Route
-from hashmatch.workflow.consequences import Consequences
-from hashmatch.workflow.hold_table import Kind
-from hashmatch.workflow.outbox import CONTAINING, Outbox
-from hashmatch.workflow.plan import FALLBACK, OF_SUBJECT, UNDO, Plan
+from hashmatch.workflow.plan import FALLBACK, OF_SUBJECT, Clocks, Plan
 
 trace = logging.getLogger(__name__)
 
@@ -43,7 +51,7 @@ MAX_ITEMS = 500  # of one case: what is done to it whole is done while verdicts 
 __all__ = ["LEASE", "SERVICE", "Casework", "Filing", "Route"]
 
 
-class Casework(Consequences):
+class Casework(Outcomes):
     """The steps of cases, inside transactions of the ledger. For any thread."""
 
     # ── from a verdict ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -62,41 +70,70 @@ class Casework(Consequences):
         if plan is None:
             record.no_case = NO_CASE_POLICY
             return lambda: None
-        latest = self.store.latest_of(log.txn, record.subject)
-        joined = latest is not None and state_of(latest) in life.UNDECIDED and latest.items < MAX_ITEMS
-        before, case = None, Case()
-        if latest is not None and joined:
-            before = latest
-            case.CopyFrom(latest)
-        else:
-            case.id = clock.new_id("c")
-            case.prior_case_id = latest.id if latest is not None else ""
-            case.subject.CopyFrom(about(record.subject))
-            case.detected_at.CopyFrom(convert.timestamp(log.at))
-            case.state = CaseState.CASE_STATE_NEW
+        before, case = self._open_or_join(log, record.subject)
         record.case_id, record.no_case = case.id, NO_CASE_UNSPECIFIED
         item = CaseItem(
             verdict_id=record.verdict_id, at=record.at, subject=record.subject, disposition=record.disposition,
             entries=entries, labels=sorted({m.label for m in record.matches if m.label}), media_type=record.media_type,
             report_unreviewed=plan.report_unreviewed,
         )  # fmt: skip
+        if (within := bits_within(record)) is not None:
+            item.bits_within = within
 
-        def follow() -> None:
-            urge(case, plan, log.at)
-            item.cluster = cluster(case, entries)
-            self._instruct(log, case, plan, item)
-            self.store.add_item(log.txn, case, item)
-            if joined:
-                case.state = CaseState.Value(f"CASE_STATE_{life.after(state_of(case), Step.JOIN)}")
-                if case.uncontained:
-                    case.ClearField("contained_at")
-            self._log(log, case, Step.JOIN if joined else Step.OPEN, SERVICE, [record.verdict_id], plan.rules)
-            if plan.report_unreviewed:
-                self._file(log, case)
-            self._settle(log, case)
-            self.store.put(log.txn, case, before)
+        return lambda: self._take_in(log, case, before, plan, item)
 
-        return follow
+    def tell(self, log: Appending, subject: Subject, *, told_by: str, tier: int) -> Case:
+        """The case of what a person told of: opened, or joined, as after a match; nothing is done before a person
+        confirms it."""
+        before, case = self._open_or_join(log, subject)
+        case.told_by = told_by
+        item = CaseItem(verdict_id=told_by, at=convert.timestamp(log.at), subject=subject)
+        clocks = self._clocks[tier] if self._clocks else Clocks(FALLBACK.acknowledge, FALLBACK.decide)
+        plan = told_plan(clocks, tier, self._authority)
+        self._take_in(log, case, before, plan, item)
+        return case
+
+    def _open_or_join(self, log: Appending, subject: Subject) -> tuple[Case | None, Case]:
+        """A subject's case before, None where it is new, and to be changed."""
+        latest, case = self.store.latest_of(log.txn, subject), Case()
+        if latest is not None and state_of(latest) in life.UNDECIDED and latest.items < MAX_ITEMS:
+            case.CopyFrom(latest)
+            return latest, case
+        case.id = clock.new_id("c")
+        case.prior_case_id = latest.id if latest is not None else ""
+        case.subject.CopyFrom(about(subject))
+        case.detected_at.CopyFrom(convert.timestamp(log.at))
+        case.state = CaseState.CASE_STATE_NEW
+        return None, case
+
+    def _take_in(self, log: Appending, case: Case, before: Case | None, plan: Plan, item: CaseItem) -> None:
+        joined = before is not None
+        urge(case, plan, log.at)
+        item.cluster = cluster(case, list(item.entries))
+        self._instruct(log, case, plan, item)
+        self._keep_evidence(log, case, item)
+        self.store.add_item(log.txn, case, item)
+        if joined:
+            case.state = CaseState.Value(f"CASE_STATE_{life.after(state_of(case), Step.JOIN)}")
+            if case.uncontained:
+                case.ClearField("contained_at")
+        self._log(log, case, Step.JOIN if joined else Step.OPEN, SERVICE, [item.verdict_id], plan.rules)
+        if plan.report_unreviewed:
+            self._file(log, case)
+        self._settle(log, case)
+        self.store.put(log.txn, case, before)
+
+    def _keep_evidence(self, log: Appending, case: Case, item: CaseItem) -> None:
+        """Notes what is kept sealed of an item: it was sealed before the verdict was written."""
+        kept = self._evidence(item.verdict_id)
+        if kept is None:
+            return
+        item.evidence, item.evidence_bytes = kept.sha256, kept.size
+        event = Event()
+        said = event.evidence_kept
+        said.case_id, said.verdict_id, said.key_id = case.id, item.verdict_id, kept.key_id
+        said.content_digest, said.size = kept.sha256, kept.size
+        log.append(event)
 
     def _instruct(self, log: Appending, case: Case, plan: Plan, item: CaseItem) -> None:
         for wanted in plan.instructions:
@@ -178,15 +215,33 @@ class Casework(Consequences):
         let_go(case)
         self._step(log, case, step, by, codes, note)
         self._after_decision(log, case, step)
+        if self.blind is not None and step in (Step.CONFIRM, Step.CLEAR) and not case.second_review:
+            self.blind.decided(log, case, list(self.outbox.of_case(log.txn, case.id)))
         self._settle(log, case)
         self.store.put(log.txn, case, before)
         return case
 
+    def review_blind(self, log: Appending, review_id: str, *, by: str, decision: Decision.ValueType) -> BlindReview:
+        """A second look, said. Where the two differ a lead is asked.
+
+        Raises:
+            NotFound, Malformed, Forbidden, Refused: as `Blind.review`.
+        """
+        if self.blind is None:
+            raise NotFound("there is no second look of that id")
+        row, differs = self.blind.review(log, review_id, by=by, decision=decision)
+        before, case = self._open(log, row.case_id)
+        if differs and (state_of(case), Step.REOPEN) in life.NEXT and case.reviews_before == row.round:
+            self._reopen(log, case, Step.REOPEN, SERVICE, ["SECOND_LOOK_DIFFERS"])
+            self._step(log, case, Step.ESCALATE, SERVICE, ["SECOND_LOOK_DIFFERS"])
+            self.store.put(log.txn, case, before)
+        return row
+
     def escalate(
         self, log: Appending, case_id: str, *, by: str, reason_codes: Collection[str], note: str = "",
-        tier: int | None = None,
+        tier: int | None = None, claimed: bool = False,
     ) -> Case:  # fmt: skip
-        """The case, for a lead, and more urgent where a tier (0..3) says so.
+        """The case, for a lead, and more urgent where a tier (0..3) says so; `claimed`: whoever has it.
 
         Raises:
             NotFound: there is none of that id.
@@ -195,7 +250,7 @@ class Casework(Consequences):
         """
         codes = kept_codes(reason_codes)
         before, case = self._open(log, case_id)
-        if (other := holder(case, log.at)) not in ("", by):
+        if (other := holder(case, log.at)) not in ("", by) and not claimed:
             raise Refused(f"{other} has it until {case.lease_until.ToDatetime(UTC):%H:%M} UTC")
         if tier is not None and tier + 1 > case.tier:
             raise Refused(f"it is T{case.tier - 1} already: an escalation makes nothing less urgent")
@@ -233,123 +288,6 @@ class Casework(Consequences):
             raise Refused("it is cleared already")
         self._may(case, step, roles)
         self._reopen(log, case, step, by, codes, note)
-        self.store.put(log.txn, case, before)
-        return case
-
-    # ── by the platform, and by time ────────────────────────────────────────────────────────────────────────────────
-
-    def dispatched(
-        self, log: Appending, change: Callable[[Outbox], DispatchRecord], dispatch_id: str
-    ) -> DispatchRecord:
-        """An instruction, after `change`; its case knows of it."""
-        was = sending.state_of(self.outbox.get(log.txn, dispatch_id))
-        one = change(self.outbox)
-        now = sending.state_of(one)
-        done = int(now is sending.State.CONFIRMED) - int(was is sending.State.CONFIRMED)
-        if done:
-            before, case = self._open(log, one.case_id)
-            case.unsettled -= done
-            case.uncontained -= done * (one.verb in CONTAINING)
-            if was is sending.State.FAILED and cleared(case):
-                self._undo(log, case)  # it was thought not to have been done, so nobody asked for its undoing
-            self._settle(log, case)
-            self.store.put(log.txn, case, before)
-        return one
-
-    def confirm(self, log: Appending, dispatch_id: str, *, failed: bool, problem: str = "") -> DispatchRecord:
-        """What the platform says of an instruction.
-
-        Raises:
-            NotFound: there is none of that id.
-            Refused: it said otherwise before; or it is not the platform's to say.
-        """
-        one = self.outbox.get(log.txn, dispatch_id)
-        if one.entry or one.verb == "page":
-            raise Refused("this was not asked of the platform")
-        return self.dispatched(
-            log, lambda box: box.confirm(log, dispatch_id, failed=failed, problem=problem), dispatch_id
-        )
-
-    def retry(self, log: Appending, dispatch_id: str) -> DispatchRecord:
-        """Sends again what was given up.
-
-        Raises:
-            NotFound: there is none of that id.
-            Refused: it is on its way, or done, or was undone since.
-        """
-        one = self.outbox.get(log.txn, dispatch_id)
-        for other in self.outbox.of_case(log.txn, one.case_id):
-            same = (other.destination, other.subject.content_id) == (one.destination, one.subject.content_id)
-            if same and other.id > one.id and other.verb == UNDO.get(one.verb):
-                raise Refused(f"it was undone since by {other.id}; say that it failed instead")
-        return self.dispatched(log, lambda box: box.retry(log, dispatch_id), dispatch_id)
-
-    def reported(self, log: Appending, case_id: str, *, duty: str = "US_REPORT", receipt: str = "") -> Case:
-        """The case, once the report that was due is finished; the clock of `duty`, a kind of hold, begins."""
-        before, case = self._open(log, case_id)
-        if not case.HasField("reported_at"):
-            case.reported_at.CopyFrom(convert.timestamp(log.at))
-            self.holding.place(
-                log, case_id, kind=duty, ground="the finished report", by=SERVICE, since=log.at,
-                reference=receipt or case_id,
-            )  # fmt: skip
-            if state_of(case) is not State.CONFIRMED:
-                self._step(log, case, Step.REPORT, SERVICE)
-        self._settle(log, case)
-        self.store.put(log.txn, case, before)
-        return case
-
-    def record_report(
-        self, log: Appending, case_id: str, *, authority: str, receipt: str, by: str, duty: str = ""
-    ) -> Case:
-        """The case, whose report was filed elsewhere by a person.
-
-        Raises:
-            NotFound: there is none of that id.
-            Malformed: no authority, no receipt, or no such duty.
-            Refused: it is reported already, or was not confirmed.
-        """
-        for name, text in (("authority", authority), ("receipt", receipt)):
-            if not text.strip() or len(text) > 100:
-                raise Malformed("want 1 to 100 characters", field=name)
-        if duty and duty not in [*Kind]:
-            raise Malformed(f"want one of {', '.join(Kind)}", field="duty")
-        before, _ = self._open(log, case_id)
-        if before.HasField("reported_at"):
-            raise Refused("it is reported already")
-        if self._filing is not None and self._filing.waits(log, case_id):
-            raise Refused("a report of it is on its way: withdraw that first")
-        if state_of(before) is not State.CONFIRMED:
-            raise Refused(f"the case is {state_of(before)}: what is not confirmed is not reported")
-        event = Event()
-        said = event.reported
-        said.report_id, said.case_id, said.authority = clock.new_id("r"), case_id, authority.strip()
-        said.state, said.receipt = "FINISHED", receipt.strip()
-        log.append(event)
-        trace.info("a report of case %s was recorded by %s", case_id, by)
-        return self.reported(log, case_id, duty=duty or Kind.US_REPORT, receipt=receipt.strip())
-
-    def page(self, log: Appending, case_id: str, reason: str) -> None:
-        """Pages about a case of T0 or T1."""
-        before, case = self._open(log, case_id)
-        if case.tier <= tier_of(1):
-            self._send(log, case, "page", "", case.subject, reason)
-            self.store.put(log.txn, case, before)
-
-    def breach(self, log: Appending, case_id: str, clock: str) -> Case:
-        """The case, whose clock has passed unmet."""
-        before, case = self._open(log, case_id)
-        met, by = (
-            (case.HasField("acknowledged_at"), case.acknowledge_by)
-            if clock == "acknowledge"
-            else (case.HasField("decided_at"), case.decide_by)
-        )
-        if clock not in case.breached and not met and by.ToDatetime(UTC) <= log.at:
-            case.breached.append(clock)
-            if (state_of(case), Step.BREACH) in life.NEXT:
-                self._step(log, case, Step.BREACH, SERVICE, [clock.upper()])
-                if case.tier <= tier_of(1):
-                    self._send(log, case, "page", "", case.subject, f"nobody has met the clock '{clock}'")
         self.store.put(log.txn, case, before)
         return case
 

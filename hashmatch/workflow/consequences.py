@@ -27,6 +27,7 @@ class Consequences(Steps):
         if step not in (Step.CONFIRM, Step.CLEAR):
             return
         case.decided_at.CopyFrom(convert.timestamp(log.at))
+        self.store.put_feedback(log.txn, case, right=step is Step.CONFIRM)
         if step is Step.CONFIRM:
             self._file(log, case)
             self._redo(log, case)
@@ -35,8 +36,7 @@ class Consequences(Steps):
             case.deferred[:] = []
             self._send_deferred(log, case)
             return
-        if self._filing is not None:
-            self._filing.call_off(log, case, case.reviews[-1].by)
+        self._call_off(log, case, case.reviews[-1].by)
         self._undo(log, case)
         self._tell_lists(log, case, "suppress")
         self._work_siblings_again(log, case)
@@ -99,22 +99,32 @@ class Consequences(Steps):
             )  # fmt: skip
 
     def _work_siblings_again(self, log: Appending, case: Case) -> None:
-        """What an entry that was wrong here made elsewhere is looked at again."""
-        for entry in case.cluster_of:
-            for sibling_id in self.store.made_by(log.txn, entry, MAX_SIBLINGS):
-                if sibling_id == case.id:
-                    continue
-                before, sibling = self._open(log, sibling_id)
-                if (state_of(sibling), Step.REOPEN) in life.NEXT and not cleared(sibling):
-                    self._reopen(log, sibling, Step.REOPEN, SERVICE, ["SIBLING_CLEARED"])
-                    self.store.put(log.txn, sibling, before)
+        """What an entry that was wrong here made elsewhere is to be looked at again, in transactions of their own."""
+        for entry in sorted(case.cluster_of):
+            self.store.put_chore(log.txn, entry, case.id)
+
+    def work_siblings_again(self, log: Appending, limit: int = MAX_SIBLINGS) -> int:
+        """Works again at most so many of the cases that wait for it since an entry of theirs was cleared elsewhere; how
+        many were looked at."""
+        chore = self.store.first_chore(log.txn)
+        if chore is None:
+            return 0
+        entry, cleared_id, done = chore
+        siblings = self.store.made_by(log.txn, entry, limit, after=done)
+        for sibling_id in siblings:
+            before, sibling = self._open(log, sibling_id)
+            wanted = (state_of(sibling), Step.REOPEN) in life.NEXT and not cleared(sibling)
+            if sibling_id != cleared_id and wanted:
+                self._reopen(log, sibling, Step.REOPEN, SERVICE, ["SIBLING_CLEARED"])
+                self.store.put(log.txn, sibling, before)
+        self.store.put_chore(log.txn, entry, cleared_id, siblings[-1] if len(siblings) == limit else None)
+        return len(siblings) or 1
 
     def _reopen(self, log: Appending, case: Case, step: Step, by: str, codes: list[str], note: str = "") -> None:
         self._step(log, case, step, by, codes, note)
         case.reviews_before = len(case.reviews)
         case.ClearField("closed_at")
-        if self._filing is not None:
-            self._filing.call_off(log, case, by)
+        self._call_off(log, case, by)
         if step is Step.REVERSE:
             review = case.reviews.add(by=by, decision=DECISION_CLEAR, reason_codes=codes)
             review.at.CopyFrom(convert.timestamp(log.at))

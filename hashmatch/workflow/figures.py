@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import NotFound
-from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_UNSPECIFIED, VerdictRecord
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, CaseItem, CaseState
 from hashmatch.v1.common_pb2 import FINDING_MATCH
 from hashmatch.workflow import kpi
@@ -76,7 +76,8 @@ def figures(ledger: Ledger, work: Casework, policy: Policy, now: datetime) -> Fi
     for record in _matches(ledger, last):
         matches.append(record.verdict_id)
         if not record.case_id:
-            why = "no case: " + str(record.no_case) if record.no_case else ""
+            justified = record.no_case not in (NO_CASE_UNSPECIFIED, NO_CASE_FAILED)
+            why = f"no case: {record.no_case}" if justified else ""
             outcomes.append(ActionOutcome(match=record.verdict_id, acted=False, why_not=why))
     clocks = {
         Milestone.ACKNOWLEDGED: {tier: one.acknowledge for tier, one in enumerate(policy.clocks)},

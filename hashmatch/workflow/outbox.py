@@ -29,6 +29,7 @@ from hashmatch.workflow.rows import Keys, Messages, after_time, time_key
 
 CONFIRM_WITHIN = timedelta(hours=1)  # after delivery; then it is asked for again, and later a person is
 ASKED_AGAIN = 3  # times that what was delivered and not confirmed is delivered again
+MAX_SCANNED = 5000  # rows that one page looks at
 IN_ONE = 64  # numbers in a lane that one event of the log has
 _NUMBER, _BEHIND = struct.Struct(">Q"), b"\0"
 
@@ -99,10 +100,15 @@ class Outbox:
         limit: int,
     ) -> tuple[list[DispatchRecord], str]:  # fmt: skip
         """Those of a case, or of every case, in some of these states or in any, by id; and the id after which the next
-        page begins."""
+        page begins. A page may have fewer than `limit`: it ends where MAX_SCANNED were looked at."""
         found: list[DispatchRecord] = []
-        for key, one in self._dispatches.under(txn, f"{case_id}.".encode() if case_id else b"", start=after.encode()):
-            if key.decode() <= after or (states and one.state not in states):
+        last = after
+        rows = self._dispatches.under(txn, f"{case_id}.".encode() if case_id else b"", start=after.encode())
+        for number, (key, one) in enumerate(rows):
+            if number == MAX_SCANNED:
+                return found, last
+            last = key.decode()
+            if last <= after or (states and one.state not in states):
                 continue
             if len(found) == limit:
                 return found, found[-1].id
@@ -168,8 +174,9 @@ class Outbox:
     def delivered(self, log: Appending, dispatch_id: str, now: datetime) -> DispatchRecord:
         """The platform has it; nothing where it has said more by now."""
         one = self.get(log.txn, dispatch_id)
-        if one.state == DispatchState.DISPATCH_STATE_DELIVERED:  # asked for again
+        if one.state == DispatchState.DISPATCH_STATE_DELIVERED:
             one.attempts += 1
+            one.asked_again += 1
             self._wake(log.txn, one, now + CONFIRM_WITHIN)
             return one
         if one.state != DispatchState.DISPATCH_STATE_REQUESTED:
@@ -229,7 +236,7 @@ class Outbox:
         if state_of(one) in (State.REQUESTED, State.DELIVERED, State.CONFIRMED):
             raise Refused(f"it is {state_of(one)}: there is nothing to send again")
         self._move(log, one, State.REQUESTED)
-        one.attempts = 0
+        one.attempts = one.asked_again = 0
         one.ClearField("done_at")
         self._enqueue(log, one)
         return one

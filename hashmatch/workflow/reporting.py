@@ -70,7 +70,7 @@ class Reporting:
     ) -> None:
         """
         Args:
-            casework_reported: told of a case whose report is filed, in the transaction that keeps the receipt.
+            casework_reported: told of a case whose report is filed or withdrawn, in the transaction that notes it.
             evidence: None: no file goes with any report.
             production: the switch. Without it nothing that is for production is sent anywhere.
             lease: after which what its taker left is another's; made longer while a call lasts.
@@ -209,7 +209,7 @@ class Reporting:
                 told = with_file(row)[ready.step.file]
                 told.viewed, told.exif_viewed = ready.viewed
             self._store.put_next(log, row, before)
-            if tell and state_of(row) is State.FINISHED:
+            if tell and state_of(row) in (State.FINISHED, State.RETRACTED):
                 try:
                     self._reported(log, row.case_id)
                 except (StoreFailed, Corrupt):

@@ -103,11 +103,14 @@ class Sender:
         with self._ledger.env.read() as txn:
             due = self._cases.store.clocks_due(txn, self._now(), CLOCKS)
             self.standing = Standing(self._cases.store.open_by_tier(txn), self._cases.outbox.undelivered(txn))
-        if due:
+            chores = self._cases.store.first_chore(txn) is not None
+        if due or chores:
             with self._ledger.changing() as log:
                 for case_id, which in due:
                     self._cases.breach(log, case_id, which)
-        return CLOCK_SECONDS
+                if chores:
+                    self._cases.work_siblings_again(log)
+        return 0.0 if chores else CLOCK_SECONDS
 
     def send(self, name: str) -> int:
         """Sends what is due to one destination now; how many there were."""
@@ -146,7 +149,7 @@ class Sender:
             if outcome.confirmed or not self._lines[name].confirms:
                 cases.dispatched(log, lambda box: box.delivered(log, one.id, log.at), one.id)
                 cases.dispatched(log, lambda box: box.confirm(log, one.id, failed=False), one.id)
-            elif was_delivered and one.attempts > ASKED_AGAIN:
+            elif was_delivered and one.asked_again >= ASKED_AGAIN:
                 self._given_up(log, cases.dispatched(log, lambda box: box.missed(log, one.id), one.id))
             else:
                 cases.dispatched(log, lambda box: box.delivered(log, one.id, log.at), one.id)

@@ -544,7 +544,7 @@ def test_a_second_value_of_a_field_hides_nothing(tmp_path: Path) -> None:
 def test_a_fact_of_a_later_version_is_a_note(tmp_path: Path) -> None:
     made = log_exports.made(10)
     later = Event(sequence=11, at=Event.FromString(made.leaves[-1]).at).SerializeToString()
-    made.leaves.append(later + bytes([0xDA, 0x01, 0x02, 0x08, 0x01]))  # field 27: a message
+    made.leaves.append(later + bytes([0xE2, 0x01, 0x02, 0x08, 0x01]))  # field 28: a message
     report = judged(made.sign(), tmp_path)
     assert report.problems == []
     assert any("too old to know" in note for note in report.notes)

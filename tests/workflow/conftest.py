@@ -43,7 +43,7 @@ class Work:
         self.now = START
         self.plan = plan_of()
         self.destinations = ["platform"]
-        self.reported, self.called_off = [], []
+        self.reported, self.called_off, self.receipts = [], [], {}
         self.ledger = Ledger(state, now=lambda: self.now)
         self.cases = self.ledger.consequences = Casework(
             self.ledger.env, self.ledger.sealing, lambda _record, _now: self.plan,
@@ -58,6 +58,9 @@ class Work:
 
     def waits(self, _log, _case_id):
         return False
+
+    def finished(self, _log, case_id):
+        return self.receipts.get(case_id)
 
     def call_off(self, _log, case, by):
         self.called_off.append((case.id, by))

@@ -18,6 +18,7 @@ from hashmatch.simulate.state import Stage
 from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.report_content import Reporter
 from hashmatch.workflow.report_rows import state_of
+from hashmatch.workflow.report_settings import Filing
 from hashmatch.workflow.report_store import ReportStore
 from hashmatch.workflow.reporting import Reporting
 
@@ -73,7 +74,7 @@ class Office:
         self.shelf = Shelf({} if kept is None else kept)
         self.alerts = []
         self.client_of = options.pop("client_of", client_of(url, now, **timeouts))
-        options.setdefault("casework_reported", lambda log, case_id: self.cases.reported(log, case_id))
+        options.setdefault("casework_reported", self.cases.report_over)
         self.reporting = Reporting(
             self.ledger, self.store, client_of=lambda environment: self.client_of(environment), evidence=self.shelf,
             reporter=options.pop("reporter", REPORTER), now=now, jitter=lambda: 0.5,
@@ -85,6 +86,12 @@ class Office:
 
     def call_off(self, log, case, by):
         self.store.call_off(log, case.id, by=by)
+
+    def waits(self, log, case_id):
+        return Filing(self.store, self.cases.store, self.environment).waits(log, case_id)
+
+    def finished(self, log, case_id):
+        return Filing(self.store, self.cases.store, self.environment).finished(log, case_id)
 
     def match(self, uploader="u1", content="", labels=(), **attributes):
         record = match(uploader, content=content)

@@ -14,7 +14,7 @@ from hashmatch.errors import Forbidden, Malformed, NotFound, Refused
 from hashmatch.roles import Role
 from hashmatch.store.check import Report
 from hashmatch.v1 import cases_pb2
-from hashmatch.v1.audit_pb2 import NO_CASE_SHADOW
+from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_SHADOW
 from hashmatch.workflow import casework
 from hashmatch.workflow.case import NEXT, State, Step
 from hashmatch.workflow.case_facts import state_of
@@ -131,6 +131,8 @@ def test_what_an_entry_made_elsewhere_is_worked_again_once_it_was_wrong_here(wor
         decide(work, one.id, "ann")
     case = work.match("u1", "e1")
     decide(work, case.id, "bob", confirm=False)
+    assert work.do("work_siblings_again")
+    assert not work.do("work_siblings_again")
     assert state_of(work.get(sibling.id)) is State.NEW
     assert work.steps(sibling.id)[-1] == "REOPEN"
     assert work.steps(unrelated.id)[-1] == "CONFIRM"
@@ -461,3 +463,38 @@ def test_a_reopened_case_has_clocks_that_run(work):
         assert work.cases.store.clocks_due(txn, work.now, 10) == []
         later = work.now + timedelta(days=2)
         assert len(work.cases.store.clocks_due(txn, later, 10)) == 2
+
+
+def test_however_many_cases_an_entry_made_all_are_worked_again(work):
+    siblings = [work.match(f"s{number}", "e1").id for number in range(7)]
+    for one in siblings:
+        decide(work, one, "ann")
+    decide(work, work.match("u1", "e1").id, "bob", confirm=False)
+    rounds = 0
+    while work.do("work_siblings_again", limit=3):
+        rounds += 1
+    assert rounds == 3
+    assert {state_of(work.get(one)) for one in siblings} == {State.NEW}
+
+
+def test_a_match_whose_case_cannot_be_written_is_written_without_one(work):
+    good = work.match("u1")
+    with work.ledger.env.write() as txn:  # damage it
+        txn.put(good.id.encode(), b"nonsense", db=work.ledger.env.table("cases"))
+    record, beside = match("u1"), match("u2")
+    written = [work.ledger.append(one, log=True, remember=False) for one in (record, beside)]
+    assert all(one.result() for one in written)
+    assert (record.case_id, record.no_case) == ("", NO_CASE_FAILED)
+    assert beside.case_id
+    assert work.ledger.healthy
+    assert work.ledger.verdict(record.verdict_id).verdict.no_case == NO_CASE_FAILED
+
+
+def test_what_was_filed_is_noted_once_the_rest_is_called_off(work):
+    work.plan = plan_of(authority="NCMEC", report_unreviewed=True)
+    case = work.match()
+    work.receipts[case.id] = "4711"
+    cleared = decide(work, case.id, "ann", confirm=False)
+    assert cleared.HasField("reported_at")
+    with work.ledger.env.read() as txn:
+        assert [hold.authority_reference for hold in work.cases.store.holds(txn, case.id)] == ["4711"]

@@ -16,14 +16,14 @@ from hashmatch.workflow.subjects import Subjects
 
 from .conftest import plan_of
 
-WHO = Subject(uploader_id="u1")
+WHO = Subject(uploader_id="uploader-1")
 TERMS = {"ground": "GDPR Art. 17", "by": "ann"}
 
 
 def close(work, *, clear=False):
     work.destinations = []
     work.plan = plan_of(instructions=())
-    case = work.match("u1", content="c1")
+    case = work.match("uploader-1", content="content-1")
     work.do("claim", case.id, by="ann")
     work.do("decide", case.id, by="ann", confirm=not clear, roles=frozenset(Role), reason_codes=["X"])
     assert state_of(work.get(case.id)) is State.CLOSED
@@ -47,13 +47,13 @@ def opened(work):
 
 @pytest.mark.parametrize("way", [erase, expire])
 def test_an_open_case_keeps_everything(work, way):
-    case = work.match("u1")
+    case = work.match("uploader-1")
     if way is expire:
         assert way(work) == 0
     else:
         with pytest.raises(Refused, match=f"case {case.id} is kept: the case is open"):
             way(work)
-    assert opened(work) == ["u1"]
+    assert opened(work) == ["uploader-1"]
 
 
 @pytest.mark.parametrize("way", [erase, expire])
@@ -75,7 +75,7 @@ def test_a_hold_keeps_everything_until_it_ends(work, way, kind, more):
     else:
         with pytest.raises(Refused, match=f"is kept: {kind}"):
             way(work)
-    assert opened(work) == ["u1"]
+    assert opened(work) == ["uploader-1"]
     if hold.HasField("until"):
         work.now = hold.until.ToDatetime(work.now.tzinfo) + timedelta(seconds=1)
     else:
@@ -101,8 +101,8 @@ def test_what_is_erased_is_gone_from_the_cases_too(work):
         for name in ("cases", "case_items", "dispatches")
         for value in _values(work, name)
     )  # fmt: skip
-    assert b"u1" not in rows
-    assert b"c1" not in rows.replace(case_id.encode(), b"")
+    assert b"uploader-1" not in rows
+    assert b"content-1" not in rows
     assert state_of(work.get(case_id)) is State.CLOSED
 
 

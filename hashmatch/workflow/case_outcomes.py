@@ -1,0 +1,142 @@
+"""What others make of a case: the platform confirms, an authority files, a clock passes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC
+
+from hashmatch import clock
+from hashmatch.audit.leaves import Appending
+from hashmatch.errors import Malformed, Refused
+from hashmatch.v1.audit_pb2 import Event
+from hashmatch.v1.cases_pb2 import Case, DispatchRecord
+from hashmatch.workflow import case as life
+from hashmatch.workflow import outbox as sending
+from hashmatch.workflow.case import State, Step
+from hashmatch.workflow.case_facts import cleared, state_of, tier_of
+from hashmatch.workflow.case_steps import SERVICE
+from hashmatch.workflow.consequences import Consequences
+from hashmatch.workflow.hold_table import Kind
+from hashmatch.workflow.outbox import CONTAINING, Outbox
+from hashmatch.workflow.plan import UNDO
+
+trace = logging.getLogger(__name__)
+
+
+class Outcomes(Consequences):
+    """Steps of cases that no reviewer takes."""
+
+    def dispatched(
+        self, log: Appending, change: Callable[[Outbox], DispatchRecord], dispatch_id: str
+    ) -> DispatchRecord:
+        """An instruction, after `change`; its case knows of it."""
+        was = sending.state_of(self.outbox.get(log.txn, dispatch_id))
+        one = change(self.outbox)
+        now = sending.state_of(one)
+        done = int(now is sending.State.CONFIRMED) - int(was is sending.State.CONFIRMED)
+        if done:
+            before, case = self._open(log, one.case_id)
+            case.unsettled -= done
+            case.uncontained -= done * (one.verb in CONTAINING)
+            if was is sending.State.FAILED and cleared(case):
+                self._undo(log, case)  # it was thought not to have been done, so nobody asked for its undoing
+            self._settle(log, case)
+            self.store.put(log.txn, case, before)
+        return one
+
+    def confirm(self, log: Appending, dispatch_id: str, *, failed: bool, problem: str = "") -> DispatchRecord:
+        """What the platform says of an instruction.
+
+        Raises:
+            NotFound: there is none of that id.
+            Refused: it said otherwise before; or it is not the platform's to say.
+        """
+        one = self.outbox.get(log.txn, dispatch_id)
+        if one.entry or one.verb == "page":
+            raise Refused("this was not asked of the platform")
+        return self.dispatched(
+            log, lambda box: box.confirm(log, dispatch_id, failed=failed, problem=problem), dispatch_id
+        )
+
+    def retry(self, log: Appending, dispatch_id: str) -> DispatchRecord:
+        """Sends again what was given up.
+
+        Raises:
+            NotFound: there is none of that id.
+            Refused: it is on its way, or done, or was undone since.
+        """
+        one = self.outbox.get(log.txn, dispatch_id)
+        for other in self.outbox.of_case(log.txn, one.case_id):
+            same = (other.destination, other.subject.content_id) == (one.destination, one.subject.content_id)
+            if same and other.id > one.id and other.verb == UNDO.get(one.verb):
+                raise Refused(f"it was undone since by {other.id}; say that it failed instead")
+        return self.dispatched(log, lambda box: box.retry(log, dispatch_id), dispatch_id)
+
+    def reported(self, log: Appending, case_id: str, *, duty: str = "US_REPORT", receipt: str = "") -> Case:
+        """The case, once the report that was due is finished; the clock of `duty`, a kind of hold, begins."""
+        before, case = self._open(log, case_id)
+        self._note_report(log, case, receipt, duty)
+        self._settle(log, case)
+        self.store.put(log.txn, case, before)
+        return case
+
+    def report_over(self, log: Appending, case_id: str) -> None:
+        """A report of the case is filed or withdrawn: where it was the last that waited, what was filed is noted."""
+        receipt = self._filing.finished(log, case_id) if self._filing is not None else None
+        if receipt is not None:
+            self.reported(log, case_id, receipt=receipt)
+
+    def record_report(
+        self, log: Appending, case_id: str, *, authority: str, receipt: str, by: str, duty: str = ""
+    ) -> Case:
+        """The case, whose report was filed elsewhere by a person.
+
+        Raises:
+            NotFound: there is none of that id.
+            Malformed: no authority, no receipt, or no such duty.
+            Refused: it is reported already, or was not confirmed.
+        """
+        for name, text in (("authority", authority), ("receipt", receipt)):
+            if not text.strip() or len(text) > 100:
+                raise Malformed("want 1 to 100 characters", field=name)
+        if duty and duty not in [*Kind]:
+            raise Malformed(f"want one of {', '.join(Kind)}", field="duty")
+        before, _ = self._open(log, case_id)
+        if before.HasField("reported_at"):
+            raise Refused("it is reported already")
+        if self._filing is not None and self._filing.waits(log, case_id):
+            raise Refused("a report of it is on its way: withdraw that first")
+        if state_of(before) is not State.CONFIRMED:
+            raise Refused(f"the case is {state_of(before)}: what is not confirmed is not reported")
+        event = Event()
+        said = event.reported
+        said.report_id, said.case_id, said.authority = clock.new_id("r"), case_id, authority.strip()
+        said.state, said.receipt = "FINISHED", receipt.strip()
+        log.append(event)
+        trace.info("a report of case %s was recorded by %s", case_id, by)
+        return self.reported(log, case_id, duty=duty or Kind.US_REPORT, receipt=receipt.strip())
+
+    def page(self, log: Appending, case_id: str, reason: str) -> None:
+        """Pages about a case of T0 or T1."""
+        before, case = self._open(log, case_id)
+        if case.tier <= tier_of(1):
+            self._send(log, case, "page", "", case.subject, reason)
+            self.store.put(log.txn, case, before)
+
+    def breach(self, log: Appending, case_id: str, clock: str) -> Case:
+        """The case, whose clock has passed unmet."""
+        before, case = self._open(log, case_id)
+        met, by = (
+            (case.HasField("acknowledged_at"), case.acknowledge_by)
+            if clock == "acknowledge"
+            else (case.HasField("decided_at"), case.decide_by)
+        )
+        if clock not in case.breached and not met and by.ToDatetime(UTC) <= log.at:
+            case.breached.append(clock)
+            if (state_of(case), Step.BREACH) in life.NEXT:
+                self._step(log, case, Step.BREACH, SERVICE, [clock.upper()])
+                if case.tier <= tier_of(1):
+                    self._send(log, case, "page", "", case.subject, f"nobody has met the clock '{clock}'")
+        self.store.put(log.txn, case, before)
+        return case

@@ -1,0 +1,95 @@
+"""Second looks: drawn, asked of somebody who has not seen the case, and a lead is asked where the two differ."""
+
+from __future__ import annotations
+
+import pytest
+
+from hashmatch.errors import Forbidden, Malformed, NotFound, Refused
+from hashmatch.roles import Role
+from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM
+from hashmatch.workflow.blind import Blind
+from hashmatch.workflow.case import State
+from hashmatch.workflow.case_facts import state_of
+from hashmatch.workflow.double_review import Sampling
+from hashmatch.workflow.plan import Instruction
+
+from .conftest import plan_of
+
+EVERY = Sampling(key=bytes(16), base=1000)
+
+
+@pytest.fixture
+def people(work):
+    found = ["ann", "bob", "dee"]
+    work.cases.blind = Blind(work.ledger.env, work.cases.store, EVERY, lambda: found)
+    return found
+
+
+def decided(work, by="ann", confirm=True, **plan):
+    work.plan = plan_of(instructions=(Instruction("restrict", "r"),), **plan)
+    case = work.match("u1")
+    work.do("claim", case.id, by=by)
+    return work.do("decide", case.id, confirm=confirm, by=by, roles=frozenset(Role), reason_codes=["SEEN"])
+
+
+def waiting(work, name):
+    with work.ledger.env.read() as txn:
+        return list(work.cases.blind.waiting(txn, name))
+
+
+def asked(work, people):
+    (found,) = [(name, row) for name in people for row in waiting(work, name)]
+    return found
+
+
+def test_another_is_asked_and_is_not_told_what_was_decided(work, people):
+    case = decided(work)
+    name, row = asked(work, people)
+    assert name != "ann"
+    assert (row.case_id, row.first, row.first_by) == (case.id, 0, "")
+    done = work.do("review_blind", row.id, by=name, decision=DECISION_CONFIRM)
+    assert (done.first, done.second) == (DECISION_CONFIRM, DECISION_CONFIRM)
+    assert state_of(work.get(case.id)) is State.CONFIRMED
+    assert waiting(work, name) == []
+    with pytest.raises(Refused):
+        work.do("review_blind", row.id, by=name, decision=DECISION_CLEAR)
+    with work.ledger.env.read() as txn:
+        assert list(work.cases.blind.pairs(txn)) == [("DECISION_CONFIRM", "DECISION_CONFIRM")]
+
+
+def test_where_the_two_differ_a_lead_is_asked(work, people):
+    case = decided(work)
+    name, row = asked(work, people)
+    work.do("review_blind", row.id, by=name, decision=DECISION_CLEAR)
+    assert state_of(work.get(case.id)) is State.ESCALATED
+    assert work.steps(case.id)[-2:] == ["REOPEN", "ESCALATE"]
+    assert work.get(case.id).reviews_before == 1
+
+
+def test_what_was_reopened_since_stays_as_it_is(work, people):
+    case = decided(work)
+    name, row = asked(work, people)
+    work.do("reopen", case.id, by="lead", roles=frozenset(Role), reason_codes=["APPEAL"])
+    work.do("review_blind", row.id, by=name, decision=DECISION_CLEAR)
+    assert state_of(work.get(case.id)) is State.NEW
+
+
+def test_nobody_is_asked_who_is_alone_or_where_two_decide_anyway(work, people):
+    people[:] = ["ann"]
+    decided(work)
+    assert waiting(work, "ann") == []
+    people[:] = ["ann", "bob"]
+    decided(work, second_review=("near the threshold",))
+    assert waiting(work, "bob") == []
+
+
+def test_only_who_is_asked_says_it(work, people):
+    decided(work)
+    name, row = asked(work, people)
+    other = next(one for one in people if one != name)
+    with pytest.raises(Forbidden):
+        work.do("review_blind", row.id, by=other, decision=DECISION_CLEAR)
+    with pytest.raises(Malformed):
+        work.do("review_blind", row.id, by=name, decision=0)
+    with pytest.raises(NotFound):
+        work.do("review_blind", "c_none.0", by=name, decision=DECISION_CLEAR)
