@@ -20,7 +20,10 @@ Follow a submission through the folders, in this order:
     replay.py   verdicts computed again from the log; question.py is what both agree on about a submission's input
     workflow/   verdict → case and what follows from it: policy.py (pure), casework.py (in the verdict's transaction,
                 and by people's hands), outbox.py and sender.py (to the platform), report.py and reporting.py (to
-                authorities), hold.py (what is kept), rota.py and paging.py, kpi.py
+                authorities), hold.py and destroying.py (what is kept, and is not), viewing.py, inquiry.py (what users
+                and agencies ask), rota.py, paging.py and pager.py (who is called), kpi.py
+    office.py   wires that room: the cases of one ledger and all that works them
+    evidence/   media that must be kept, sealed: the vault, its master keys, packages for authorities
     corrections.py  what a decision on a case means for the lists
     publisher.py, delivery/  what leaves this machine: checkpoints, signed webhooks, reports (cybertip/)
     simulate/   other people's services, imitated for tests and rehearsals

@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from hashmatch import __version__, builder, clock, config, convert, corrections
+from hashmatch import __version__, builder, clock, config, convert
+from hashmatch import office as offices
 from hashmatch.access.credentials import Credentials
 from hashmatch.audit import entry_counts
 from hashmatch.audit.feeds import ListFeed
-from hashmatch.audit.leaves import Appending
 from hashmatch.audit.ledger import Ledger
 from hashmatch.audit.runs import Run
 from hashmatch.builds import Builds
 from hashmatch.config import Settings
 from hashmatch.corrections import Corrections
-from hashmatch.delivery.cybertip.client import CyberTipline
-from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.follower import Follower
 from hashmatch.hashing import variants
 from hashmatch.hashing.registry import REGISTRY
@@ -34,6 +31,7 @@ from hashmatch.lists.proposals import Proposals
 from hashmatch.lists.reader import ListReader
 from hashmatch.media.sandbox import Sandbox
 from hashmatch.media.versions import decoders
+from hashmatch.office import Office
 from hashmatch.pipeline import Pipeline
 from hashmatch.publisher import Publisher
 from hashmatch.replay import Replay
@@ -41,18 +39,9 @@ from hashmatch.store.lists import ListStore
 from hashmatch.store.traffic import Sample, Traffic
 from hashmatch.trials import Trials
 from hashmatch.types import Fingerprint, ListState, Revision, Wanted
-from hashmatch.v1.reports_pb2 import ReportRow
 from hashmatch.v1.store_pb2 import EntryCountRecord, ListRecord, VersionRecord
-from hashmatch.workflow import destinations, policy_file
-from hashmatch.workflow.case_store import CaseStore
-from hashmatch.workflow.casework import Casework
-from hashmatch.workflow.destinations import Routes
-from hashmatch.workflow.facts import plan_by
-from hashmatch.workflow.report import Alert
-from hashmatch.workflow.report_settings import Filing, ReportSettings
-from hashmatch.workflow.report_store import ReportStore
-from hashmatch.workflow.reporting import Reporting
-from hashmatch.workflow.sender import Line, Sender
+from hashmatch.workflow import policy_file
+from hashmatch.workflow.sender import Sender
 from hashmatch.workflow.subjects import Subjects
 
 trace = logging.getLogger(__name__)
@@ -75,7 +64,7 @@ class Service:
     trials: Trials
     proposals: Proposals
     credentials: Credentials
-    casework: Casework
+    office: Office
     sender: Sender | None  # None: no cases are kept
 
     @property
@@ -133,9 +122,9 @@ async def running(
             origin=settings.log_origin,
         )
         closing.callback(ledger.close)
-        cases = casework(ledger, settings, serving=serving)
+        office = closing.enter_context(offices.opened(ledger, settings, credentials, serving=serving))
         if settings.cases:
-            ledger.consequences = cases
+            ledger.consequences = office.cases
         live = live_index(store, settings, recipes, keeper.entry_ids)
         follower = Follower(
             live,
@@ -153,6 +142,7 @@ async def running(
             versions=running_versions,
             log_no_match=settings.log_no_match,
             sample=_sample(settings, traffic, closing),
+            vault=office.vault if settings.cases else None,
             stage=watch.stage,
         )
         following = asyncio.create_task(follower.run(), name="follower")
@@ -162,81 +152,18 @@ async def running(
             settings.log_publish,
             settings.log_witnesses,
             retention_days=settings.log_retention_days,
-            kept=Subjects(cases),
+            kept=Subjects(office.cases),
         )
         closing.push_async_callback(_end, asyncio.create_task(publisher.run(), name="publisher"))
         trials = Trials(keeper, store, live, traffic, ledger, running_versions)
         proposals = Proposals(store, keeper, release=partial(release, ledger))
         sender = None
         if settings.cases and serving:
-            sender = closing.enter_context(_outside(ledger, cases, settings, Corrections(keeper, proposals)))
+            sender = closing.enter_context(offices.working(office, Corrections(keeper, proposals)))
         yield Service(
             settings, recipes, running_versions, store, keeper, ledger, sandbox, live, follower, pipeline, trials,
-            proposals, credentials, cases, sender,
+            proposals, credentials, office, sender,
         )  # fmt: skip
-
-
-@contextmanager
-def _outside(ledger: Ledger, cases: Casework, settings: Settings, lists: Corrections) -> Iterator[Sender]:
-    """Sends instructions and files reports until left."""
-    wanted = destinations.load(settings.workflow)
-    ledger.keep_routes(wanted.routes.to_json())
-    lines = {one.name: Line(one.opened(), one.confirms) for one in wanted.endpoints}
-    sender = Sender(ledger, cases, lines | {corrections.NAME: Line(lists)})
-    stopping, threads, client = threading.Event(), [], None
-    if wanted.reporting is not None:
-        client = wanted.reporting.client(now=clock.now)
-        reporting = _reporting(ledger, cases, wanted.reporting, client)
-        threads = [threading.Thread(target=reporting.run, args=(stopping,), name="reporting", daemon=True)]
-    sender.start()
-    for thread in threads:
-        thread.start()
-    try:
-        yield sender
-    finally:
-        stopping.set()
-        for thread in threads:
-            thread.join()
-        if client is not None:
-            client.close()
-        sender.close()
-
-
-def _reporting(ledger: Ledger, cases: Casework, settings: ReportSettings, client: CyberTipline) -> Reporting:
-    store = ReportStore(ledger.env)
-
-    def client_of(environment: Environment) -> CyberTipline:
-        settings.refuse_other(environment)
-        return client
-
-    def alerted(log: Appending, row: ReportRow, alert: Alert) -> None:
-        cases.page(log, row.case_id, f"a report is open and its time runs out: {alert.name}")
-
-    return Reporting(
-        ledger, store, cases.report_over, client_of, None, settings.reporter, production=settings.production,
-        alerted=alerted,
-    )  # fmt: skip
-
-
-def casework(ledger: Ledger, settings: Settings, *, serving: bool = False) -> Casework:
-    """The cases of a ledger, under the policy and with the destinations that the settings name; without such, and not
-    `serving`, with those that a server had last.
-
-    Raises:
-        BadConfig: it, or the file of destinations, cannot be read, or is wrong.
-    """
-    policy = policy_file.load(settings.policy)
-    # Whoever works on the state without the server's own file goes by what the server kept: nothing must go nowhere.
-    kept = settings.workflow is None and not serving
-    routes = Routes.from_json(ledger.routes()) if kept else destinations.load(settings.workflow).routes
-    filing = None
-    if routes.environment is not None:
-        filing = Filing(ReportStore(ledger.env), CaseStore(ledger.env, ledger.sealing), routes.environment)
-
-    def route(verb: str) -> Iterable[str]:
-        return [corrections.NAME] if verb in corrections.VERBS else routes.route(verb)
-
-    return Casework(ledger.env, ledger.sealing, partial(plan_by, policy), route, filing, policy.clocks)
 
 
 def release(

@@ -1,4 +1,4 @@
-"""The job that a decode worker runs: hostile bytes → frames → fingerprints.
+"""The job that a decode worker runs: hostile bytes → frames → fingerprints, or a view for a person (media/view.py).
 
 Each wanted hash type ends among `hashed` or, once, among `unhashable`, never in neither: absence has a reason. It ends
 in both where a part of the media could not be hashed: what was hashed is searched, and the reason says that it was not
@@ -25,9 +25,11 @@ from hashmatch.hashing.registry import REGISTRY, HashType
 from hashmatch.hashing.variants import QUERY_VARIANTS, Pixels, readings
 from hashmatch.media import limits
 from hashmatch.media.image import Decoded, Frame, Undecodable, open_media
+from hashmatch.media.levels import Level, View
+from hashmatch.media.view import view
 from hashmatch.types import Examination, Fingerprint, Hashed, Reason, Unhashable, Wanted
 
-__all__ = ["digests", "examine", "look", "prepare"]
+__all__ = ["digests", "examine", "look", "prepare", "view"]
 
 SELF_TEST_BITS: Final = 2  # that ours may differ from pdqhash's on the drawn picture: float rounding at the median
 _UNREDUCED: Final = frozenset({"nn512", "unletterboxed"})  # variants that want every pixel
@@ -151,7 +153,8 @@ def _hashed(frames: Iterable[Frame], plan: _Plan) -> Iterator[Hashed]:
 
 
 def prepare(hash_types: Collection[str] = ("pdq",)) -> None:
-    """Imports and tries whatever `examine` will need for `hash_types`, which it could no longer reach behind walls.
+    """Imports and tries whatever `examine` will need for `hash_types`, and `view`, which they could no longer reach
+    behind walls.
 
     Raises:
         BadConfig: a decoder is missing, or PDQ by matrices is not what pdqhash computes.
@@ -159,7 +162,8 @@ def prepare(hash_types: Collection[str] = ("pdq",)) -> None:
     _self_test(_chirps())
     wanted = Wanted(tuple(hash_types))
     for kind, sample in _samples():
-        if examine(sample, wanted).unhashable:
+        views = [view(sample, level, 0) for level in Level]
+        if examine(sample, wanted).unhashable or not all(isinstance(seen, View) for seen in views):
             raise BadConfig(f"the {kind} decoder does not work on this machine")
     examine(sample, Wanted(wanted.hash_types, frozenset(QUERY_VARIANTS)))
 

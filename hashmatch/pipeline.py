@@ -10,6 +10,7 @@ record   a MATCH, an UNKNOWN and what was set aside are committed and synced, th
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from typing import Protocol
 
 from hashmatch import clock, convert, question, verdict
 from hashmatch.audit.ledger import Ledger
-from hashmatch.errors import AnsweredElsewhere, Conflict, DeadlinePassed, Unavailable
+from hashmatch.errors import AnsweredElsewhere, Conflict, DeadlinePassed, HashmatchError, Unavailable
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.index.generation import Generation, Segment
 from hashmatch.index.recipe import Recipe
@@ -37,6 +38,7 @@ from hashmatch.types import (
 from hashmatch.v1.audit_pb2 import VerdictRecord
 from hashmatch.v1.store_pb2 import TrafficRecord
 
+trace = logging.getLogger(__name__)
 REVISION_WAIT = 1.0  # seconds that a request waits for its min_revision; a change is normally seen within 50 ms
 
 
@@ -65,6 +67,16 @@ class Serving(Protocol):
         """Waits until the generation is at `revision` or later; False when it took longer."""
 
 
+class Vault(Protocol):
+    """Keeps media sealed."""
+
+    def seal(self, item_id: str, media: bytes, *, media_type: str, at: datetime) -> object:
+        """On disk when it returns. Raises StoreFull, StoreFailed: nothing of it is kept."""
+
+    def destroy(self, item_id: str) -> object:
+        """Takes it away again."""
+
+
 class Sample(Protocol):
     """Keeps some of what was judged, so that new lists can be tried on it."""
 
@@ -85,9 +97,14 @@ class Pipeline:
         versions: Mapping[str, str],
         log_no_match: bool,
         sample: Sample | None = None,
+        vault: Vault | None = None,
         stage: Callable[[str, float], None] = lambda _name, _seconds: None,
     ) -> None:
-        """`stage` is told how many seconds each stage of a submission took: "examine", "search", "record"."""
+        """
+        Args:
+            vault: keeps the media of every MATCH; None: nothing does.
+            stage: is told how many seconds each stage of a submission took: "examine", "search", "seal", "record".
+        """
         self._examiner = examiner
         self._serving = serving
         self._ledger = ledger
@@ -99,6 +116,7 @@ class Pipeline:
         self._versions = versions
         self._log_no_match = log_no_match
         self._stage = stage
+        self._vault = vault
         self._sample = sample  # of traffic; None: none is kept
         self._answering: dict[str, asyncio.Future[None]] = {}  # by request id; done when there is an answer, or none
 
@@ -221,6 +239,7 @@ class Pipeline:
                 self._ledger.append(record, log=False, remember=True)
             self._count(found, record, submission.subject.surface)
             return record
+        sealed = await self._seal(found, submission)
         try:
             await asyncio.wrap_future(self._ledger.append(record, log=True, remember=submission.given_id))
         except AnsweredElsewhere:
@@ -229,8 +248,28 @@ class Pipeline:
             if earlier is None:
                 raise
             return _same_question(earlier.record.verdict, submission)
+        if sealed and not record.case_id and self._vault is not None:  # nothing follows: then nothing is kept, either
+            await asyncio.to_thread(self._vault.destroy, found.verdict_id)
         self._count(found, record, submission.subject.surface)
         return record
+
+    async def _seal(self, found: Verdict, submission: Submission) -> bool:
+        """Keeps what matched, before the match is written, so that its case never names what is not there.
+
+        A vault that fails costs the evidence and not the match: its case then says that nothing is kept.
+        """
+        counts = found.finding is Finding.MATCH and any(not match.shadow for match in found.matches)
+        if self._vault is None or submission.media is None or not counts:
+            return False
+        began, kind = time.monotonic(), found.examination.media_type
+        try:
+            await asyncio.to_thread(self._vault.seal, found.verdict_id, submission.media, media_type=kind, at=found.at)
+        except HashmatchError as e:
+            trace.error("evidence of verdict %s is not kept: %s", found.verdict_id, e)
+            return False
+        finally:
+            self._stage("seal", time.monotonic() - began)
+        return True
 
     def _count(self, found: Verdict, record: VerdictRecord, surface: str) -> None:
         """Counts what was seen and scanned, and why it is UNKNOWN where it is."""

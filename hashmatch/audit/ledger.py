@@ -369,6 +369,10 @@ class Ledger(LedgerReader):
                 raise Refused("the log is empty: there is nothing to sign")
         return log.size
 
+    def now(self) -> datetime:
+        """The time by which its events are stamped."""
+        return self._now()
+
     @property
     def readonly(self) -> bool:
         return self._journal is None

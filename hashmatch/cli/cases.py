@@ -9,17 +9,25 @@ from datetime import UTC, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hashmatch import app
+from hashmatch import office
 from hashmatch.audit.leaves import Appending
-from hashmatch.cli import format, log_opening
+from hashmatch.cli import format, holds, log_opening, office_opening
 from hashmatch.cli.accounts import by
-from hashmatch.cli.amounts import moment, seconds
+from hashmatch.cli.amounts import seconds
 from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.delivery import standard_webhooks
 from hashmatch.errors import Malformed
-from hashmatch.roles import Role, roles_from
-from hashmatch.v1.cases_pb2 import Case, CaseItem, CaseState, DispatchRecord, DispatchState, HoldRecord, Tier
+from hashmatch.v1.cases_pb2 import (
+    DECISION_CLEAR,
+    DECISION_CONFIRM,
+    Case,
+    CaseItem,
+    CaseState,
+    DispatchRecord,
+    DispatchState,
+    Tier,
+)
 from hashmatch.workflow import case as life
 from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.case_facts import state_of
@@ -60,17 +68,20 @@ def add_parser(verbs: Verbs) -> None:
     one.add_argument("--authority", required=True, metavar="NAME", help="such as NCMEC")
     one.add_argument("--receipt", required=True, metavar="NUMBER", help="the authority's own")
     one.add_argument("--duty", default="", choices=["", *Kind], metavar="KIND", help="to keep; default: US_REPORT")
-    one = _about(cases, "hold", place_hold, "keep what a case is about from being destroyed",
+    _verb(cases, "second-looks", second_looks, "cases that you are asked to look at, not knowing what was decided",
+          "cases second-looks")  # fmt: skip
+    one = _verb(cases, "second-look", second_look, "say what you make of such a case",
+                "cases second-look c_019af3c2.0 --confirm")  # fmt: skip
+    one.add_argument("review", metavar="REVIEW", help="as `hashmatch cases second-looks` names it")
+    either = one.add_mutually_exclusive_group(required=True)
+    either.add_argument("--confirm", action="store_true", help="it is what it was taken for")
+    either.add_argument("--clear", action="store_true", help="it is not")
+    one = _about(cases, "hold", holds.place, "keep what a case is about from being destroyed",
                  "cases hold c_019af3c2 --kind LE_PRESERVATION --ground 'letter 17/26'")  # fmt: skip
-    one.add_argument("--kind", required=True, choices=[*Kind], metavar="KIND", help="one of " + ", ".join(Kind))
-    one.add_argument("--ground", required=True, metavar="TEXT", help="why")
-    one.add_argument("--reference", default="", metavar="TEXT", help="of the authority")
-    one.add_argument("--jurisdiction", default="", metavar="CODE", help="whose law it is, where the kind does not say")
-    one.add_argument("--until", default="", metavar="TIME", help="where the order names an end")
-    one = _about(cases, "release", release_hold, "end a hold: one person asks, another agrees",
+    holds.placing(one)
+    one = _about(cases, "release", holds.release, "end a hold: one person asks, another agrees",
                  "cases release c_019af3c2 h_019af3c3 --reason 'withdrawn by the court'")  # fmt: skip
-    one.add_argument("hold", metavar="HOLD", help="as `hashmatch cases show` names it")
-    one.add_argument("--reason", required=True, metavar="TEXT", help="for the record")
+    holds.releasing(one)
 
     outbox = group(verbs, "outbox", "instructions to the platform", "Instructions to the platform, and their fate.")
     one = _verb(outbox, "list", list_dispatches, "instructions, and what became of them",
@@ -109,23 +120,15 @@ def _reasons(one: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def _step(args: argparse.Namespace) -> Iterator[tuple[Appending, Casework]]:
-    with log_opening.changing(args) as ledger:
-        cases = app.casework(ledger, args.settings)
-        with ledger.changing() as log:
-            yield log, cases
-
-
-def _roles(args: argparse.Namespace) -> frozenset[Role]:
-    """Those of this account; every one where the settings name no accounts."""
-    accounts = args.settings.accounts
-    return roles_from(accounts.get(by(), ()), "accounts") if accounts else frozenset(Role)
+    with office_opening.step(args) as (log, found):
+        yield log, found.cases
 
 
 def list_cases(args: argparse.Namespace) -> int:
     states = {CaseState.Value(f"CASE_STATE_{name}") for name in args.states or ()}
     tiers = {Tier.Value(f"TIER_T{tier}") for tier in args.tier or ()}
     with log_opening.opened(args, "cases list") as ledger, ledger.env.read() as txn:
-        store = app.casework(ledger, args.settings).store
+        store = office.casework(ledger, args.settings).store
         found, more = store.page(txn, states=states, tiers=tiers, assignee=args.assignee, limit=SHOWN)
     if args.json:
         for case in found:
@@ -146,17 +149,17 @@ def list_cases(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     with log_opening.opened(args, "cases show", filter=f"case {args.case}", opens=True) as ledger:
-        cases = app.casework(ledger, args.settings)
+        cases = office.casework(ledger, args.settings)
         with ledger.env.read() as txn:
             case = cases.store.get(txn, args.case)
             items = list(cases.store.items(txn, case.id, SHOWN))
             sent = list(cases.outbox.of_case(txn, case.id))
-            holds = cases.store.holds(txn, case.id)
+            kept = cases.store.holds(txn, case.id)
     if args.json:
         format.emit(
             {
                 "case": as_dict(case), "items": [as_dict(one) for one in items],
-                "dispatches": [as_dict(one) for one in sent], "holds": [as_dict(one) for one in holds],
+                "dispatches": [as_dict(one) for one in sent], "holds": [as_dict(one) for one in kept],
             }
         )  # fmt: skip
         return 0
@@ -165,7 +168,7 @@ def show(args: argparse.Namespace) -> int:
     format.table([_item(one) for one in items], ("verdict", "content", "copy of", "entries"))
     if sent:
         format.table([_dispatch(one) for one in sent], ("dispatch", "verb", "to", "state", "attempts", "problem"))
-    for hold in holds:
+    for hold in kept:
         until = _when(hold.until) if hold.HasField("until") else "it is released"
         state = "released" if hold.HasField("released_at") else f"held until {until}"
         print(f"{hold.id}: {hold.kind}, {state}: {hold.ground}")
@@ -202,8 +205,8 @@ def unclaim(args: argparse.Namespace) -> int:
 def decide(args: argparse.Namespace) -> int:
     with _step(args) as (log, cases):
         case = cases.decide(
-            log, args.case, confirm=args.confirm, by=by(), roles=_roles(args), reason_codes=args.reason, note=args.note,
-            items_seen=args.items,
+            log, args.case, confirm=args.confirm, by=by(), roles=office_opening.roles(args), reason_codes=args.reason,
+            note=args.note, items_seen=args.items,
         )  # fmt: skip
     return _done(args, case)
 
@@ -217,9 +220,39 @@ def escalate(args: argparse.Namespace) -> int:
 def reopen(args: argparse.Namespace) -> int:
     with _step(args) as (log, cases):
         case = cases.reopen(
-            log, args.case, by=by(), roles=_roles(args), reason_codes=args.reason, note=args.note, clear=args.clear
+            log,
+            args.case,
+            by=by(),
+            roles=office_opening.roles(args),
+            reason_codes=args.reason,
+            note=args.note,
+            clear=args.clear,
         )
     return _done(args, case)
+
+
+def second_looks(args: argparse.Namespace) -> int:
+    with office_opening.reading(args, "cases second-looks") as found, found.ledger.env.read() as txn:
+        rows = list(found.cases.blind.waiting(txn, by())) if found.cases.blind is not None else []
+    if args.json:
+        for row in rows:
+            format.emit(as_dict(row))
+    elif rows:
+        format.table([(row.id, row.case_id, _when(row.asked_at)) for row in rows], ("review", "case", "asked (UTC)"))
+    else:
+        print("nobody asks you for a second look")
+    return 0
+
+
+def second_look(args: argparse.Namespace) -> int:
+    decision = DECISION_CONFIRM if args.confirm else DECISION_CLEAR
+    with _step(args) as (log, cases):
+        row = cases.review_blind(log, args.review, by=by(), decision=decision)
+    if args.json:
+        format.emit(as_dict(row))
+    else:
+        print("the two agree" if row.first == row.second else "the two differ: a lead looks at the case again")
+    return 0
 
 
 def _done(args: argparse.Namespace, case: Case, more: str = "") -> int:
@@ -238,45 +271,10 @@ def record_report(args: argparse.Namespace) -> int:
     return _done(args, case)
 
 
-def place_hold(args: argparse.Namespace) -> int:
-    until = moment(args.until, "--until") if args.until else None
-    with _step(args) as (log, cases):
-        hold = cases.holding.place(
-            log,
-            args.case,
-            kind=args.kind,
-            ground=args.ground,
-            by=by(),
-            reference=args.reference,
-            until=until,
-            jurisdiction=args.jurisdiction,
-        )
-    return _held(args, hold)
-
-
-def release_hold(args: argparse.Namespace) -> int:
-    with _step(args) as (log, cases):
-        hold = cases.holding.release(log, args.case, args.hold, by=by(), reason=args.reason)
-    return _held(args, hold)
-
-
-def _held(args: argparse.Namespace, hold: HoldRecord) -> int:
-    if args.json:
-        format.emit(as_dict(hold))
-    elif hold.HasField("released_at"):
-        print(f"{hold.id} is released by {' and '.join(hold.released_by)}")
-    elif hold.release_asked_by:
-        print(f"{hold.id}: {hold.release_asked_by} asks for its release: another person must agree")
-    else:
-        until = _when(hold.until) if hold.HasField("until") else "it is released"
-        print(f"{hold.id}: {hold.kind} until {until}")
-    return 0
-
-
 def list_dispatches(args: argparse.Namespace) -> int:
     states = {DispatchState.Value(f"DISPATCH_STATE_{name}") for name in args.states or ()}
     with log_opening.opened(args, "outbox list") as ledger, ledger.env.read() as txn:
-        found, more = app.casework(ledger, args.settings).outbox.page(
+        found, more = office.casework(ledger, args.settings).outbox.page(
             txn, case_id=args.case, states=states, limit=SHOWN
         )
     if args.json:

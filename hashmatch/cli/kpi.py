@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hashmatch import app, clock
+from hashmatch import clock, office
 from hashmatch.cli import format, log_opening
 from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.workflow import figures, policy_file
@@ -18,7 +18,7 @@ def add_parser(verbs: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     with log_opening.opened(args, "kpi") as ledger:
         policy = policy_file.load(args.settings.policy)
-        found = figures.figures(ledger, app.casework(ledger, args.settings), policy, clock.now())
+        found = figures.figures(ledger, office.casework(ledger, args.settings), policy, clock.now())
     if args.json:
         format.emit(figures.told(found))
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hashmatch.cli import lists_approvals, lists_curating, lists_policy, lists_trials
+from hashmatch.cli import lists_approvals, lists_curating, lists_feedback, lists_policy, lists_trials
 from hashmatch.cli import lists_verbs as run
 from hashmatch.cli.verbs import Run, Verbs, group
 from hashmatch.cli.verbs import verb as any_verb
@@ -109,6 +109,7 @@ def add_parser(verbs: Verbs) -> None:
     verb.add_argument("--within", type=int, default=0, metavar="BITS", help="greatest distance (default: 0, equal)")
 
     lists_curating.add_verbs(own, _verb)
+    lists_feedback.add_verbs(own, _verb)
     lists_approvals.add_verbs(own, _verb)
     lists_trials.add_verbs(own, _verb)
 

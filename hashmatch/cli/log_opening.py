@@ -65,11 +65,13 @@ def note_export(args: argparse.Namespace, name: str, version: int) -> None:
 
 
 @contextmanager
-def changing(args: argparse.Namespace, lists: ListStore | None = None) -> Iterator[Ledger]:
-    """The ledger of the state directory, for a change that is an event itself."""
+def changing(
+    args: argparse.Namespace, lists: ListStore | None = None, credentials: Credentials | None = None
+) -> Iterator[Ledger]:
+    """The ledger of the state directory, for a change that is an event itself. `lists`, `credentials`: where they are
+    open already."""
     with ExitStack() as opening:
         store = lists or opening.enter_context(closing(ListStore(args.state)))
-        credentials = opening.enter_context(closing(Credentials(args.state)))
-        feeds = (ListFeed(store), credentials)
+        feeds = (ListFeed(store), credentials or opening.enter_context(closing(Credentials(args.state))))
         origin = args.settings.log_origin
         yield opening.enter_context(closing(Ledger(args.state, feeds=feeds, origin=origin)))

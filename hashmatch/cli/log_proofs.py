@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 
-from hashmatch import app, clock
+from hashmatch import app, clock, office
 from hashmatch.audit import erasure, proofs
 from hashmatch.audit.export import follow
 from hashmatch.audit.ledger import Ledger
@@ -171,7 +171,7 @@ def run_rotate(args: argparse.Namespace) -> int:
 
 def run_erase(args: argparse.Namespace) -> int:
     with changing(args) as ledger:
-        kept = Subjects(app.casework(ledger, args.settings))
+        kept = Subjects(office.casework(ledger, args.settings))
         if args.verdicts_older_than is not None:
             days = args.verdicts_older_than
             number = erasure.expire(ledger, days=days, now=clock.now(), ground=args.ground, by=by(), kept=kept)

@@ -17,13 +17,17 @@ from hashmatch.cli import (
     backup,
     cases,
     check,
+    evidence,
     hash,
+    holds,
+    inquiries,
     keys,
     kpi,
     lists,
     log,
     match,
     options,
+    pages,
     policy,
     reports,
     serve,
@@ -33,7 +37,8 @@ from hashmatch.cli import (
 from hashmatch.errors import HashmatchError
 
 VERBS = (
-    serve, match, hash, lists, log, cases, reports, policy, kpi, keys, status, backup, check, simulate,
+    serve, match, hash, lists, log, cases, inquiries, pages, evidence, holds, reports, policy, kpi, keys, status,
+    backup, check, simulate,
 )  # fmt: skip
 
 

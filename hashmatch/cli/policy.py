@@ -12,7 +12,7 @@ from hashmatch.cli import format, log_opening
 from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.errors import BadConfig
 from hashmatch.store.lists import ListStore
-from hashmatch.workflow import policy, policy_file
+from hashmatch.workflow import policy, policy_check, policy_file
 from hashmatch.workflow.facts import decision_on
 
 
@@ -45,7 +45,7 @@ def check(args: argparse.Namespace) -> int:
     except (OSError, UnicodeDecodeError) as e:
         raise BadConfig(f"cannot read {file}: {e}") from e
     read = policy_file.parse(text)
-    found = policy_file.check(read, lists=_lists(args.state))
+    found = policy_check.check(read, lists=_lists(args.state), now=clock.now())
     for one in found:
         if args.json:
             format.emit({"where": one.where, "what": one.what, "error": one.error})
@@ -53,7 +53,8 @@ def check(args: argparse.Namespace) -> int:
             print(f"{'error' if one.error else 'note'}: {one.where}: {one.what}")
     wrong = any(one.error for one in found)
     if not args.json and not wrong:
-        print(f"{len(read.rules)} rules, version {read.version[:12]}: it can be put into force")
+        named = f"version {read.version[:12]}, meaning {read.meaning[:12]}"
+        print(f"{len(read.rules)} rules, {named}: it can be put into force")
     return 65 if wrong else 0
 
 
@@ -75,8 +76,11 @@ def explain(args: argparse.Namespace) -> int:
         plan = decision.plan
         format.emit(
             {
-                "verdict_id": args.verdict, "policy_version": read.version, "lines": lines,
+                "verdict_id": args.verdict, "policy_version": read.version,
+                "policy_meaning": read.meaning, "lines": lines,
                 "tier": f"T{plan.tier}" if plan else None, "rules": list(plan.rules) if plan else [],
+                "disposition": plan.disposition.name if plan and plan.disposition else None,
+                "authority": plan.authority if plan else "", "withheld": plan.withheld if plan else "",
                 "nothing": decision.why_nothing or None,
             }
         )  # fmt: skip

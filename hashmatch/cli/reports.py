@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hashmatch import app, clock
+from hashmatch import clock, office
 from hashmatch.cli import format, log_opening
 from hashmatch.cli.accounts import by
 from hashmatch.cli.lists_output import as_dict
@@ -139,7 +139,7 @@ def resume(args: argparse.Namespace) -> int:
 
 def withdraw(args: argparse.Namespace) -> int:
     with log_opening.changing(args) as ledger:
-        cases = app.casework(ledger, args.settings)
+        cases = office.casework(ledger, args.settings)
         with ledger.changing() as log:
             row = ReportStore(ledger.env).withdraw(log, args.report, by=by())
             cases.report_over(log, row.case_id)

@@ -75,8 +75,8 @@ class GuardedHttp:
             ssl_context=context, max_connections=CONNECTIONS, keepalive_expiry=30.0, network_backend=backend
         )
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """The answer to one POST, whatever its status.
+    def post(self, body: bytes, headers: Mapping[str, str], *, most: int = MAX_ANSWER_BYTES) -> Answer:
+        """The answer to one POST, whatever its status; of its body no more than `most` bytes.
 
         Raises:
             Unreachable: there was none in time, or the address may not be reached.
@@ -92,10 +92,10 @@ class GuardedHttp:
                 read = bytearray()
                 for piece in answer.iter_stream():
                     read += piece
-                    if len(read) > MAX_ANSWER_BYTES or time.monotonic() > until:
+                    if len(read) > most or time.monotonic() > until:
                         break
                 heads = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in answer.headers}
-                return Answer(answer.status, heads, bytes(read[:MAX_ANSWER_BYTES]))
+                return Answer(answer.status, heads, bytes(read[:most]))
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as e:
             raise Unreachable(f"{type(e).__name__}: {_plain(e)}") from e
 

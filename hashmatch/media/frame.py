@@ -47,6 +47,7 @@ class Decoded:
     width: int  # pixels, as displayed
     height: int
     frames: int  # in the file, counted up to limits.MAX_FRAMES_COUNTED
+    sampled: int = 1  # of them that are looked at
 
 
 class Undecodable(Exception):

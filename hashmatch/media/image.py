@@ -69,17 +69,42 @@ _READERS = {
 }
 
 
-def open_media(media: bytes | memoryview, *, colour: bool, full_size: bool) -> tuple[Decoded, Iterator[Frame]]:
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How frames are wanted, as `open_media` says."""
+
+    colour: bool
+    full_size: bool
+    long_side: int | None
+    only: int | None
+
+    def factor(self, width: int, height: int) -> int:
+        """By which a picture may be divided."""
+        return 1 if self.full_size else raster.factor(width, height, self.long_side)
+
+    def most(self, media_type: str) -> int:
+        """Pixels of one picture."""
+        most = limits.MAX_PIXELS[media_type]
+        if self.full_size:
+            most = min(most, limits.MAX_PIXELS_FULL_SIZE_COLOUR if self.colour else limits.MAX_PIXELS_FULL_SIZE_LUMA)
+        return most
+
+
+def open_media(
+    media: bytes | memoryview, *, colour: bool, full_size: bool, long_side: int | None = None, only: int | None = None
+) -> tuple[Decoded, Iterator[Frame]]:
     """What the bytes are, and their frames in time order, each decoded when it is asked for.
 
-    Frames are luma unless `colour`, and unless `full_size` reduced to a smaller side of at least
-    `limits.REDUCED_SIDE` where they are larger. They are in stored orientation; HEIC's rotation is part of its coding
-    and done by its decoder. A picture that lives in its alpha channel gives two frames of the same time.
+    Frames are luma unless `colour`, and unless `full_size` reduced where they are larger: to a smaller side of at least
+    `limits.REDUCED_SIDE`, or to a longer one of at least `long_side`. They are in stored orientation; HEIC's rotation
+    is part of its coding and done by its decoder. A picture that lives in its alpha channel gives two frames of the
+    same time. `only`: that one of the sampled frames, from 0, and none behind it is looked at.
 
     Raises:
         Undecodable: nothing can be decoded. The iterator raises it too.
     """
     view = memoryview(media)
+    how = _How(colour, full_size, long_side, only)
     media_type = sniff(view)
     try:
         if not view:
@@ -90,22 +115,22 @@ def open_media(media: bytes | memoryview, *, colour: bool, full_size: bool) -> t
             raise Undecodable(Reason.UNSUPPORTED_TYPE, "not a media type that is decoded")
         with decoding(media_type):
             if media_type == "image/jpeg":
-                return _jpeg(view, colour=colour, full_size=full_size)
-            return _others(view, media_type, colour=colour, full_size=full_size)
+                return _jpeg(view, how)
+            return _others(view, media_type, how)
     except Undecodable as e:
         e.media_type = media_type
         raise
 
 
-def _jpeg(media: memoryview, *, colour: bool, full_size: bool) -> tuple[Decoded, Iterator[Frame]]:
+def _jpeg(media: memoryview, how: _How) -> tuple[Decoded, Iterator[Frame]]:
     header = jpeg.read_header(media)
-    _check_size(header.width, header.height, _most("image/jpeg", colour=colour, full_size=full_size))
+    _check_size(header.width, header.height, how.most("image/jpeg"))
     jpeg.check_scans(media, header)
-    by = 1 if full_size else jpeg.scale(header.width, header.height)
+    by = jpeg.scale(how.factor(header.width, header.height))
 
     def frames() -> Iterator[Frame]:
         with decoding("image/jpeg"):
-            pixels = jpeg.decode(media, header, by, colour=colour)
+            pixels = jpeg.decode(media, header, by, colour=how.colour)
         yield Frame(pixels, 0, header.orientation, by, (header.height, header.width))
 
     return _described("image/jpeg", (header.width, header.height), 1, header.orientation), frames()
@@ -136,10 +161,10 @@ def _outline(media: memoryview, media_type: str) -> _Outline:
     return _Outline(bytes(media))
 
 
-def _others(media: memoryview, media_type: str, *, colour: bool, full_size: bool) -> tuple[Decoded, Iterator[Frame]]:
+def _others(media: memoryview, media_type: str, how: _How) -> tuple[Decoded, Iterator[Frame]]:
     started = time.monotonic()
     outline, reader = _outline(media, media_type), _READERS[media_type]
-    most = _most(media_type, colour=colour, full_size=full_size)
+    most = how.most(media_type)
     with _quiet():
         picture = reader.open(io.BytesIO(outline.media))
     _check_size(*picture.size, most)
@@ -150,10 +175,11 @@ def _others(media: memoryview, media_type: str, *, colour: bool, full_size: bool
     orientation = outline.orientation
     if media_type in ("image/webp", "image/avif"):
         orientation = exif.orientation(picture.info.get("exif") or b"")
+    reach, sample = _sample(count, picture.size, independent=reader.independent)
 
     def frames() -> Iterator[Frame]:
-        shown_ms, spent = 0.0, 0
-        for i, sampled in _schedule(count, picture.size, independent=reader.independent):
+        shown_ms, spent, i = 0.0, 0, -1
+        for i, sampled in _schedule(reach, sample, how.only, independent=reader.independent):
             with decoding(media_type), _quiet():
                 if i != picture.tell():
                     picture.seek(i)
@@ -165,8 +191,8 @@ def _others(media: memoryview, media_type: str, *, colour: bool, full_size: bool
                 turn = _as_stored(picture) if media_type == "image/tiff" else orientation
                 picture.load()
                 width, height = picture.im.size  # of the core picture: Pillow's own is as displayed for a TIFF
-                by = 1 if full_size else raster.factor(width, height)
-                readings = raster.readings(picture, by, colour=colour) if sampled else []
+                by = how.factor(width, height)
+                readings = raster.readings(picture, by, colour=how.colour) if sampled else []
             for pixels in readings:
                 yield Frame(pixels, min(int(shown_ms), _LONGEST_MS), turn, by, (height, width))
             shown_ms += _duration_ms(picture)
@@ -176,17 +202,23 @@ def _others(media: memoryview, media_type: str, *, colour: bool, full_size: bool
             raise Undecodable(Reason.TOO_LARGE, "later frames were not looked at", media_type=media_type)
 
     # Pillow tells a TIFF's size as displayed, the others' as stored.
-    return _described(media_type, picture.size, count, orientation), frames()
+    return _described(media_type, picture.size, count, orientation, len(sample)), frames()
 
 
-def _schedule(count: int, size: tuple[int, int], *, independent: bool) -> Iterator[tuple[int, bool]]:
-    """Which frames to visit, in order, and whether each is sampled."""
+def _sample(count: int, size: tuple[int, int], *, independent: bool) -> tuple[int, list[int]]:
+    """How many frames can be reached, and which of them are sampled, in order."""
     affordable = max(1, limits.MAX_ANIMATION_PIXELS // (size[0] * size[1]))
     reach = count if independent else min(count, affordable)
     taken = min(reach, limits.MAX_FRAMES_HASHED, affordable)
-    sample = {0} if taken == 1 else {i * (reach - 1) // (taken - 1) for i in range(taken)}
-    for i in sorted(sample) if independent else range(reach):
-        yield i, i in sample
+    return reach, [0] if taken == 1 else [i * (reach - 1) // (taken - 1) for i in range(taken)]
+
+
+def _schedule(reach: int, sample: list[int], only: int | None, *, independent: bool) -> Iterator[tuple[int, bool]]:
+    """Which frames to visit, in order, and whether each is wanted."""
+    wanted = sample if only is None else sample[only : only + 1]
+    last = reach if only is None else max(wanted, default=-1) + 1
+    for i in wanted if independent else range(last):
+        yield i, i in wanted
 
 
 def _as_stored(picture: ImageFile.ImageFile) -> int:
@@ -204,16 +236,9 @@ def _duration_ms(picture: ImageFile.ImageFile) -> float:
     return float(value) if isinstance(value, int | float) and 0 <= value < _LONGEST_MS else 0.0
 
 
-def _described(media_type: str, stored: tuple[int, int], frames: int, orientation: int) -> Decoded:
+def _described(media_type: str, stored: tuple[int, int], frames: int, orientation: int, sampled: int = 1) -> Decoded:
     width, height = reversed(stored) if exif.turned(orientation) else stored
-    return Decoded(media_type, width, height, frames)
-
-
-def _most(media_type: str, *, colour: bool, full_size: bool) -> int:
-    most = limits.MAX_PIXELS[media_type]
-    if full_size:
-        most = min(most, limits.MAX_PIXELS_FULL_SIZE_COLOUR if colour else limits.MAX_PIXELS_FULL_SIZE_LUMA)
-    return most
+    return Decoded(media_type, width, height, frames, sampled)
 
 
 def _check_size(width: int, height: int, most: int) -> None:

@@ -117,9 +117,9 @@ def _samples(frame: memoryview, width: int, height: int) -> int:
     return sum(math.ceil(width * h / widest) * math.ceil(height * v / tallest) for h, v in factors)
 
 
-def scale(width: int, height: int) -> int:
-    """The greatest of 8, 4, 2, 1 by which the smaller side can be divided and stay at `limits.REDUCED_SIDE`."""
-    return next(s for s in (8, 4, 2, 1) if s == 1 or min(width, height) // s >= limits.REDUCED_SIDE)
+def scale(most: int) -> int:
+    """The greatest of 8, 4, 2, 1 that is at most `most`: what libjpeg can divide by, of what `raster.factor` allows."""
+    return next(s for s in (8, 4, 2, 1) if s == 1 or s <= most)
 
 
 def decode(media: memoryview, header: Header, by: int, *, colour: bool) -> NDArray[np.uint8]:

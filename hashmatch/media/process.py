@@ -18,12 +18,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from hashmatch.errors import Malformed, Unavailable
-from hashmatch.media import protocol
+from hashmatch.media import protocol, viewed
+from hashmatch.media.levels import Level, Viewed
 from hashmatch.types import Examination, Fingerprint, Hashed, Reason, Wanted
 
 START_SECONDS = 30.0  # for a worker to get ready; ten times what a loaded machine needs
@@ -31,6 +33,7 @@ READ_BYTES = 1 << 16
 DIAGNOSTIC_BYTES = 4 << 10  # kept of the end of what a worker wrote to stderr
 
 trace = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
@@ -103,7 +106,7 @@ class Worker:
             return
         except OSError:
             data = b""
-        if data and self._asked and len(self._received) <= 2 * protocol.MAX_ANSWER_BYTES:
+        if data and self._asked and len(self._received) <= protocol.MAX_UNREAD_BYTES:
             self._received += data
         else:
             if data:  # it speaks unasked, or without end
@@ -163,12 +166,19 @@ class Worker:
             Ended: it died, was killed, or talked nonsense; `reason` says what that means for the submission.
         """
         self.digests = digests
+        return await self._within(deadline, self._examine(media, wanted, value_bytes))
+
+    async def view(self, media: memoryview, level: Level, frame: int, deadline: float) -> Viewed | Reason:
+        """As `examine`, a frame of the media for a person to look at."""
+        return await self._within(deadline, self._view(media, level, frame))
+
+    async def _within(self, deadline: float, conversation: Coroutine[object, object, T]) -> T:
         self.submissions += 1
         self._asked = True
         self.diagnostics()  # makes room for what this one will write
         timer = self._loop.call_later(deadline, self.kill, Reason.TIMED_OUT)
         try:
-            found = await self._converse(media, wanted, value_bytes)
+            found = await conversation
         except Malformed as e:
             self.kill(Reason.UNDECODABLE)
             raise Ended from e
@@ -179,21 +189,34 @@ class Worker:
         self._asked = False
         return found
 
-    async def _converse(
-        self, media: memoryview, wanted: Wanted, value_bytes: Mapping[str, int]
-    ) -> Examination | Reason:
-        asked = protocol.wanted_to_json(wanted, digests=not self.digests)
-        await self._loop.sock_sendall(self._socket, protocol.REQUEST.pack(len(asked), media.nbytes) + asked)
-        await self._loop.sock_sendall(self._socket, media)
+    async def _examine(self, media: memoryview, wanted: Wanted, value_bytes: Mapping[str, int]) -> Examination | Reason:
+        await self._ask(protocol.EXAMINE, protocol.wanted_to_json(wanted, digests=not self.digests), media)
         if not self.digests:
             self.digests = protocol.digests_from_json((await self._message_of(protocol.DIGESTS))[1])
-        kind, body = await self._message_of(protocol.EXAMINED, protocol.RAISED)
-        if self._received:
-            raise Malformed("a worker said more than was asked")
+        kind, body = await self._last_of(protocol.EXAMINED, protocol.RAISED)
         if kind == protocol.RAISED:
             return protocol.reason_from_json(body)
         found = protocol.examination_from_json(body, wanted, value_bytes)
         return replace(found, hashed=(*self.digests, *found.hashed))
+
+    async def _view(self, media: memoryview, level: Level, frame: int) -> Viewed | Reason:
+        await self._ask(protocol.VIEW, protocol.view_to_json(level, frame), media)
+        kind, body = await self._last_of(protocol.VIEWED, protocol.UNVIEWED, protocol.RAISED)
+        if kind == protocol.RAISED:
+            return protocol.reason_from_json(body)
+        if kind == protocol.VIEWED:
+            return viewed.view_from(body, level, frame)
+        return viewed.absence_from(body, frame)
+
+    async def _ask(self, what: int, said: bytes, media: memoryview) -> None:
+        await self._loop.sock_sendall(self._socket, protocol.REQUEST.pack(what, len(said), media.nbytes) + said)
+        await self._loop.sock_sendall(self._socket, media)
+
+    async def _last_of(self, *kinds: int) -> tuple[int, bytes]:
+        message = await self._message_of(*kinds)
+        if self._received:
+            raise Malformed("a worker said more than was asked")
+        return message
 
     async def _message_of(self, *kinds: int) -> tuple[int, bytes]:
         kind, body = await self._message()

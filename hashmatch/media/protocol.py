@@ -1,14 +1,18 @@
 """What a decode worker and its parent say to each other: length-prefixed JSON, bounded in length.
 
-    to the worker      request   lengths of what follows, the wanted hash types and variants, the media as it is
+    to the worker      request   what is asked, lengths of what follows, more of what is asked (EXAMINE: the wanted hash
+                                 types and variants; VIEW: the level and the frame), the media as it is
     from the worker    READY     once: the walls that stand, and those that are missing
                        FAILED    once, instead: why it cannot start
-                       DIGESTS   per request, before anything is decoded, so that a crash does not cost them;
+                       DIGESTS   to EXAMINE, before anything is decoded, so that a crash does not cost them;
                                  not where the parent has them
-                       EXAMINED  per request, or
-                       RAISED    the reason why the job could not be done, where it raised an error
+                       EXAMINED  to EXAMINE
+                       VIEWED    to VIEW: a byte that says how many frames there are, and a picture; no JSON
+                       UNVIEWED  to VIEW, instead: a reason, or how many frames there are where that one is not
+                       RAISED    to either, instead: the reason why the job could not be done, where it raised an error
 
-A worker has touched hostile bytes, so the parent reads what it says strictly: as promised here, or Malformed.
+A worker has touched hostile bytes, so the parent reads what it says strictly: as promised here, or Malformed. Views
+are read by viewed.py.
 """
 
 from __future__ import annotations
@@ -19,13 +23,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from hashmatch.errors import Malformed
+from hashmatch.media.levels import Level
 from hashmatch.types import Examination, Fingerprint, Hashed, Reason, Unhashable, Wanted
 
-REQUEST = struct.Struct(">IQ")  # bytes of JSON that says what is wanted, bytes of media
+REQUEST = struct.Struct(">BIQ")  # what is asked, bytes of JSON that says more of it, bytes of media
+EXAMINE, VIEW = 1, 2
+
 HEAD = struct.Struct(">BI")  # kind, bytes of JSON
-READY, FAILED, DIGESTS, EXAMINED, RAISED = 1, 2, 3, 4, 5
+READY, FAILED, DIGESTS, EXAMINED, RAISED, VIEWED, UNVIEWED = 1, 2, 3, 4, 5, 6, 7
 
 MAX_ANSWER_BYTES = 2 << 20  # of one message: twice 64 frames × 6 hash types × 20 readings and variants × 110 bytes
+MAX_VIEW_BYTES = 1 + Level.FULL.most_bytes  # of a message that carries a view; the level may allow less
+MAX_UNREAD_BYTES = 2 * max(MAX_ANSWER_BYTES, MAX_VIEW_BYTES)  # of what a worker said; one that says more is sent away
 MAX_TEXT = 64  # characters of a media type, a variant, the name of a hash type
 MAX_NUMBER = 2**31 - 1  # pixels, frames, milliseconds: what the wire's fields carry with room
 
@@ -58,7 +67,11 @@ class Settings:
 
 def message(kind: int, content: object) -> bytes:
     """What a worker sends: `content` as JSON, headed by its kind and length."""
-    body = json.dumps(content, separators=(",", ":")).encode()
+    return headed(kind, json.dumps(content, separators=(",", ":")).encode())
+
+
+def headed(kind: int, body: bytes) -> bytes:
+    """As `message`, of a body as it is."""
     return HEAD.pack(kind, len(body)) + body
 
 
@@ -72,7 +85,7 @@ def take_message(received: bytearray) -> tuple[int, bytes] | None:
         return None
     kind, length = HEAD.unpack_from(received)
     end = HEAD.size + length
-    if length > MAX_ANSWER_BYTES:
+    if length > (MAX_VIEW_BYTES if kind == VIEWED else MAX_ANSWER_BYTES):
         raise Malformed("a worker's answer is too long")
     if len(received) < end:
         return None
@@ -94,6 +107,16 @@ def wanted_to_json(wanted: Wanted, *, digests: bool) -> bytes:
 def wanted_from_json(body: bytes) -> tuple[Wanted, bool]:
     hash_types, variants, digests = json.loads(body)  # the parent's own words
     return Wanted(tuple(hash_types), frozenset(variants)), digests
+
+
+def view_to_json(level: Level, frame: int) -> bytes:
+    """What a request for a view says of itself."""
+    return json.dumps([level, frame]).encode()
+
+
+def view_from_json(body: bytes) -> tuple[Level, int]:
+    level, frame = json.loads(body)  # the parent's own words
+    return Level(level), frame
 
 
 def digests_to_json(digests: tuple[Hashed, ...]) -> object:

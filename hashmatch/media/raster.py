@@ -34,8 +34,11 @@ _VISIBLE = 64  # alpha from which a pixel's colour is trusted; below it, roundin
 _SAME = 8  # grey levels within which colours are one ink: that rounding again
 
 
-def factor(width: int, height: int) -> int:
-    """The greatest whole factor that leaves the smaller side at `limits.REDUCED_SIDE` pixels or more."""
+def factor(width: int, height: int, long_side: int | None = None) -> int:
+    """The greatest whole factor that leaves the smaller side at `limits.REDUCED_SIDE` pixels or more; where `long_side`
+    is given, the longer side at that many instead."""
+    if long_side is not None:
+        return max(1, max(width, height) // long_side)
     return max(1, min(width, height) // limits.REDUCED_SIDE)
 
 

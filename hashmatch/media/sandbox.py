@@ -3,6 +3,11 @@
 A worker has at most one submission. Nonsense from it ends it, and where it is late it is killed, never waited for.
 `workers` submissions run at once; `spares` more stand warm, so that a dead one is replaced at once while its successor
 starts (0.3 s and more) behind it.
+
+Views for reviewers run on spares alone, as many at once as there are, and have a line of their own: a verdict finds the
+same workers whether views are asked for or not. What a view can cost it is the warm spare, for as long as the view runs
+and so at most `deadline`: a worker that dies meanwhile is missed until its successor has started. And where there are
+fewer cores than processes at work, a view has the share of one of them.
 """
 
 from __future__ import annotations
@@ -15,16 +20,17 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
-from hashmatch.errors import BadConfig, DeadlinePassed, HashmatchError, Unavailable
-from hashmatch.media import process, protocol
+from hashmatch.errors import DeadlinePassed, Malformed, Unavailable
+from hashmatch.media import limits, process, protocol
+from hashmatch.media.levels import Level, Unviewable, Viewed
+from hashmatch.media.pool import Pool
 from hashmatch.media.process import Worker
 from hashmatch.media.waiting import Line
 from hashmatch.types import Examination, Hashed, Reason, Unhashable, Wanted
 
-STARTS_AT_ONCE = 2  # so that replacing workers leaves the processor to those that work
-START_ATTEMPTS = 3  # that fail in a row with no worker left, before callers are told
-RETRY_SECONDS = 0.2, 5.0  # pause after a failed start: the first, doubled up to the last
 LEAVING_SECONDS = 0.05  # for a submission whose caller has left: most end by then, which is cheaper than a new worker
+VIEWS_WAITING = 32  # at most, and for how many seconds as far as can be foreseen: people ask for them, one by one
+VIEW_SECONDS = 10.0
 
 trace = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,6 +46,16 @@ class Stats:
     busy: int = 0  # submissions at work
     waiting: int = 0  # submissions in the queue
     idle: int = 0  # workers ready for the next submission, the spare among them
+    viewing: int = 0  # views at work; crashes and timeouts count theirs too
+
+
+@dataclass(eq=False)
+class _Lane:
+    """A line before workers, and how many of them its callers have."""
+
+    line: Line[Worker]
+    most: int  # that they may have at once
+    busy: int = 0
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -66,21 +82,25 @@ class Sandbox:
     submissions_per_worker: int = 10_000
 
     def __post_init__(self) -> None:
-        self.walls: tuple[str, ...] = ()  # those round every worker, as the last one to start reported them
-        self._settings = protocol.Settings(
+        settings = protocol.Settings(
             socket=-1, parent=os.getpid(), job=self.job, hash_types=tuple(self.hash_types),
             memory_bytes=self.memory_bytes, cpu_seconds=self.cpu_seconds, require_walls=self.require_walls,
         )  # fmt: skip
-        self._all: set[Worker] = set()  # those that have been ready and have not been removed
-        self._idle: list[Worker] = []  # the last one back is the next one out: its caches are warm
-        self.line: Line[Worker] = Line(
-            self.workers, self.queue_limit, self.queue_seconds, lambda worker: self._release(worker, keep=True)
-        )
-        self._busy = self._restarts = self._crashes = self._timeouts = 0
-        self._failures = 0  # starts that failed in a row
-        self._starts: set[asyncio.Task[None]] = set()
-        self._tasks: set[asyncio.Task[object]] = set()  # the loop itself holds tasks weakly
-        self._open = False
+        self._pool = Pool(
+            settings, self.workers + self.spares, self.submissions_per_worker,
+            on_idle=self._serve_waiting, on_despair=self._dismiss,
+        )  # fmt: skip
+        self._verdicts = self._lane(self.workers, self.queue_limit, self.queue_seconds)
+        self._views = self._lane(self.spares, VIEWS_WAITING, VIEW_SECONDS)
+        self.line = self._verdicts.line
+        self._crashes = self._timeouts = 0
+
+    def _lane(self, most: int, limit: int, seconds: float) -> _Lane:
+        def left(worker: Worker) -> None:
+            self._release(lane, worker, keep=True)
+
+        lane = _Lane(Line(max(most, 1), limit, seconds, left), most)
+        return lane
 
     async def start(self) -> None:
         """Returns when all workers and the spare are ready.
@@ -88,43 +108,11 @@ class Sandbox:
         Raises:
             BadConfig: a wall is missing, or the job does not work; the text says which and why.
         """
-        gate = asyncio.Semaphore(STARTS_AT_ONCE)
-
-        async def one() -> None:
-            async with gate:
-                await self._start_one()
-
-        self._starts.update(asyncio.create_task(one()) for _ in range(self.workers + self.spares))
-        try:
-            await asyncio.gather(*self._starts)
-        except BaseException as e:
-            await self.close()
-            if isinstance(e, HashmatchError | OSError):
-                raise BadConfig(str(e)) from e
-            raise
-        self._starts.clear()
-        self._open = True
-        self._refill()  # one may have died since it was ready
+        await self._pool.start()
 
     async def close(self) -> None:
         """Ends every worker and waits until nothing of them is left. Submissions at work get Unavailable."""
-        self._open = False
-        self._dismiss()
-        for start in self._starts:
-            start.cancel()
-        await asyncio.gather(*self._starts, return_exceptions=True)
-        self._starts.clear()
-        for worker in self._all:
-            worker.kill(Reason.TIMED_OUT)
-        await self._settle()  # before sockets are closed: a sender waits on its socket's end
-        self._idle.clear()
-        for worker in list(self._all):
-            self._lose(worker)
-        await self._settle()
-
-    async def _settle(self) -> None:
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pool.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -134,14 +122,22 @@ class Sandbox:
         await self.close()
 
     @property
+    def walls(self) -> tuple[str, ...]:
+        """Those round every worker, as the last one to start reported them."""
+        return self._pool.walls
+
+    @property
     def healthy(self) -> bool:
         """Whether submissions are being answered: a worker lives, or its successor has not yet failed to start."""
-        return self._open and (bool(self._all) or self._failures < START_ATTEMPTS)
+        return self._pool.healthy
 
     @property
     def stats(self) -> Stats:
         """A snapshot."""
-        return Stats(self._restarts, self._crashes, self._timeouts, self._busy, len(self.line), len(self._idle))
+        return Stats(
+            self._pool.restarts, self._crashes, self._timeouts,
+            self._verdicts.busy, len(self.line), len(self._pool.idle), self._views.busy,
+        )  # fmt: skip
 
     async def examine(
         self,
@@ -169,134 +165,127 @@ class Sandbox:
         try:
             async with asyncio.timeout(timeout):
                 began = time.monotonic()
-                worker = await self._claim(first, share, timeout)
+                worker = await self._claim(self._verdicts, share, timeout, first=first)
                 self.waited(time.monotonic() - began)
-                work = self._spawn(self._examine(worker, memoryview(media).cast("B"), wanted, digests))
-                try:
-                    return await asyncio.shield(work)
-                except asyncio.CancelledError:
-                    asyncio.get_running_loop().call_later(LEAVING_SECONDS, _leave, worker, work)
-                    raise
+                return await self._attended(worker, self._examine(worker, memoryview(media).cast("B"), wanted, digests))
         except TimeoutError as e:
             raise DeadlinePassed from e
+
+    async def view(
+        self,
+        media: bytes | memoryview,
+        level: Level,
+        *,
+        frame: int = 0,
+        timeout: float | None = None,
+        share: str = "",
+    ) -> Viewed:
+        """A frame of the media as the level shows it; or why there is none; or how many frames there are, if fewer.
+
+        `frame` counts from 0 to below the view's `frames`, which are those that are hashed. `timeout` and `share` are
+        as for `examine`; `media` must stay as it is for as long. Never at the cost of an examination.
+
+        Raises:
+            Malformed: there can be no frame of that number.
+            Overloaded: too many views wait already, or it would not be begun within `timeout`.
+            DeadlinePassed: the caller's time is over.
+            Unavailable: there are no workers, and new ones do not start; or no spares.
+        """
+        if not 0 <= frame < limits.MAX_FRAMES_HASHED:
+            raise Malformed(f"not in 0..{limits.MAX_FRAMES_HASHED - 1}", field="frame")
+        if not self.spares:
+            raise Unavailable("views take a spare decode worker, and there is none")
+        try:
+            async with asyncio.timeout(timeout):
+                worker = await self._claim(self._views, share, timeout)
+                return await self._attended(worker, self._view(worker, memoryview(media).cast("B"), level, frame))
+        except TimeoutError as e:
+            raise DeadlinePassed from e
+
+    async def _attended(self, worker: Worker, work: Coroutine[object, object, T]) -> T:
+        """What comes of the work, which goes on for a moment where the caller leaves."""
+        task = self._pool.spawn(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            asyncio.get_running_loop().call_later(LEAVING_SECONDS, _leave, worker, task)
+            raise
 
     async def _examine(
         self, worker: Worker, media: memoryview, wanted: Wanted, digests: tuple[Hashed, ...]
     ) -> Examination:
+        asked = worker.examine(media, wanted, self.hash_types, self.deadline, digests)
+        found = await self._answer(self._verdicts, worker, asked)
+        if isinstance(found, Examination):
+            return found
+        return Examination(
+            hashed=worker.digests or await asyncio.to_thread(process.digests, media),
+            unhashable=tuple(Unhashable(hash_type, found) for hash_type in protocol.perceptual(wanted)),
+        )
+
+    async def _view(self, worker: Worker, media: memoryview, level: Level, frame: int) -> Viewed:
+        asked = worker.view(media, level, frame, self.deadline)
+        seen: Viewed | Reason = await self._answer(self._views, worker, asked)
+        return Unviewable(seen) if isinstance(seen, Reason) else seen
+
+    async def _answer(self, lane: _Lane, worker: Worker, asked: Coroutine[object, object, T | Reason]) -> T | Reason:
+        """What the worker says, or the reason why it says nothing. It is given back."""
         began = time.monotonic()
-        found: Examination | Reason | None = None
+        said: T | Reason | None = None
         try:
-            found = await worker.examine(media, wanted, self.hash_types, self.deadline, digests)
+            said = await asked
         except process.Ended as e:
             trace.warning("decode worker %d is gone: %s", worker.process.pid, e.__cause__ or "it hung up")
         finally:
-            self.line.used(time.monotonic() - began)
-            self._release(worker, keep=found is not None)
-        if isinstance(found, Examination):
-            return found
-        reason = found or await worker.reason()
-        if not self._open:
+            lane.line.used(time.monotonic() - began)
+            self._release(lane, worker, keep=said is not None)
+        if said is not None and not isinstance(said, Reason):
+            return said
+        reason = said or await worker.reason()
+        if not self._pool.open:
             raise Unavailable("the decode workers are being stopped")
         if reason is Reason.TIMED_OUT:
             self._timeouts += 1
-        elif found is not Reason.TOO_LARGE:
+        elif said is not Reason.TOO_LARGE:
             self._crashes += 1
             # At a level of its own: it is the worker's words, and those may quote the media.
             trace.debug("decode worker %d wrote: %r", worker.process.pid, worker.diagnostics())
-        return Examination(
-            hashed=worker.digests or await asyncio.to_thread(process.digests, media),
-            unhashable=tuple(Unhashable(hash_type, reason) for hash_type in protocol.perceptual(wanted)),
-        )
+        return reason
 
-    async def _claim(self, first: bool, share: str, timeout: float | None) -> Worker:
+    async def _claim(self, lane: _Lane, share: str, timeout: float | None, *, first: bool = False) -> Worker:
         """A worker, counted as busy: give it back with `_release`."""
         if not self.healthy:
             raise Unavailable("there are no decode workers")
-        if not len(self.line) and (worker := self._take()):
+        if not len(lane.line) and (worker := self._take(lane)):
             return worker
-        return await self.line.wait(share, timeout, first=first)
+        return await lane.line.wait(share, timeout, first=first)
 
-    def _take(self) -> Worker | None:
-        while self._idle and self._busy < self.workers:
-            worker = self._idle.pop()
-            if worker.fit():
-                self._busy += 1
-                return worker
-            self._lose(worker)
-        return None
+    def _take(self, lane: _Lane) -> Worker | None:
+        if lane.busy >= lane.most:
+            return None
+        free = self.workers - self._verdicts.busy  # for submissions that may come
+        worker = self._pool.take_spare(kept=free) if lane is self._views else self._pool.take()
+        if worker is not None:
+            lane.busy += 1
+        return worker
 
-    def _release(self, worker: Worker, *, keep: bool) -> None:
-        self._busy -= 1
-        worn = self._idle and worker.submissions >= self.submissions_per_worker  # and another can take over at once
-        if keep and not worn and not worker.ended:
-            self._idle.append(worker)
-        else:
-            self._lose(worker)
+    def _release(self, lane: _Lane, worker: Worker, *, keep: bool) -> None:
+        lane.busy -= 1
+        self._pool.give_back(worker, keep=keep)
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:
-        while len(self.line) and (worker := self._take()) is not None:
-            if not self.line.serve(worker):
-                self._busy -= 1
-                self._idle.append(worker)
+        for lane in (self._verdicts, self._views):
+            while len(lane.line) and (worker := self._take(lane)) is not None:
+                if not lane.line.serve(worker):
+                    lane.busy -= 1
+                    self._pool.idle.append(worker)
 
     def _dismiss(self) -> None:
-        self.line.dismiss(lambda: Unavailable("there are no decode workers"))
-
-    def _hung_up(self, worker: Worker) -> None:
-        if worker in self._idle:  # one at work is seen by who waits for its answer
-            self._idle.remove(worker)
-            self._lose(worker)
-
-    def _lose(self, worker: Worker) -> None:
-        self._all.discard(worker)
-        self._spawn(worker.remove())
-        self._refill()
-
-    def _refill(self) -> None:
-        while self._open and len(self._starts) < STARTS_AT_ONCE and self._missing() > 0:
-            start = asyncio.create_task(self._replace())
-            self._starts.add(start)
-            start.add_done_callback(self._starts.discard)
-
-    def _missing(self) -> int:
-        return self.workers + self.spares - len(self._all) - len(self._starts)
-
-    async def _replace(self) -> None:
-        """Starts workers until none is missing, however long that takes."""
-        pause, longest = RETRY_SECONDS
-        while self._open and self._missing() >= 0:  # this start is itself counted as on its way
-            try:
-                await self._start_one()
-            except (HashmatchError, OSError) as e:
-                self._failures += 1
-                trace.error("no new decode worker: %s", e)
-                if not self.healthy:
-                    self._dismiss()
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, longest)
-            else:
-                self._failures = 0
-                self._restarts += 1
-                self._serve_waiting()
-
-    async def _start_one(self) -> None:
-        worker = Worker(self._settings, self._hung_up)
-        try:
-            self.walls = await worker.ready()
-        except BaseException:
-            self._spawn(worker.remove())  # apart from this task, which may be cancelled meanwhile
-            raise
-        self._all.add(worker)
-        self._idle.append(worker)
-
-    def _spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        for lane in (self._verdicts, self._views):
+            lane.line.dismiss(lambda: Unavailable("there are no decode workers"))
 
 
-def _leave(worker: Worker, work: asyncio.Task[Examination]) -> None:
+def _leave(worker: Worker, work: asyncio.Task[T]) -> None:
     if not work.done():
         worker.kill(Reason.TIMED_OUT)

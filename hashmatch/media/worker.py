@@ -14,10 +14,12 @@ import importlib
 import os
 import socket
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Protocol
 
 from hashmatch.media import protocol, walls
+from hashmatch.media.levels import Level, NoFrame, Unviewable, View, Viewed
 from hashmatch.types import Examination, Hashed, Reason, Wanted
 
 KEPT_BYTES = 4 << 20  # a buffer this big stays between requests: most pictures fit; above it memory is given back
@@ -39,6 +41,9 @@ class Job(Protocol):
 
     def look(self, media: memoryview, wanted: Wanted) -> Examination:
         """What the media turned out to be, without the exact digests. `media` is valid until this returns."""
+
+    def view(self, media: memoryview, level: Level, frame: int) -> Viewed:
+        """A frame of the media, for a person to look at. `media` is valid until this returns."""
 
 
 def main(settings_json: str) -> None:
@@ -75,28 +80,51 @@ def _serve(peer: socket.socket, job: Job, cpu_seconds: int) -> None:
     kept = bytearray(KEPT_BYTES)
     head = bytearray(protocol.REQUEST.size)
     while _receive(peer, memoryview(head)):
-        wanted_bytes, media_bytes = protocol.REQUEST.unpack(head)
-        said = bytearray(wanted_bytes)
+        asked, said_bytes, media_bytes = protocol.REQUEST.unpack(head)
+        said = bytearray(said_bytes)
         _receive(peer, memoryview(said))
         buffer = kept if media_bytes <= KEPT_BYTES else bytearray(media_bytes)
         media = memoryview(buffer)[:media_bytes]
         _receive(peer, media)
         walls.limit_cpu(cpu_seconds)
-        wanted, with_digests = protocol.wanted_from_json(bytes(said))
-        if with_digests:
-            peer.sendall(protocol.message(protocol.DIGESTS, protocol.digests_to_json(job.digests(media.toreadonly()))))
-        stale = _heap_end() - heap_end > STALE_BYTES
-        peer.sendall(_look(job, media.toreadonly(), wanted, stale))
-        del buffer, media
+        act: Callable[[], tuple[bytes, bool]]
+        if asked == protocol.VIEW:
+            act = partial(_view, job, media.toreadonly(), *protocol.view_from_json(bytes(said)))
+        else:
+            wanted, with_digests = protocol.wanted_from_json(bytes(said))
+            if with_digests:
+                digests = job.digests(media.toreadonly())
+                peer.sendall(protocol.message(protocol.DIGESTS, protocol.digests_to_json(digests)))
+            act = partial(_look, job, media.toreadonly(), wanted)
+        peer.sendall(_answer(act, stale=_heap_end() - heap_end > STALE_BYTES))
+        del act, buffer, media
 
 
-def _look(job: Job, media: memoryview, wanted: Wanted, stale: bool) -> bytes:
-    """The message to answer with. `stale`: earlier media have left much free memory in the heap."""
+def _look(job: Job, media: memoryview, wanted: Wanted) -> tuple[bytes, bool]:
+    """The message to answer with, and whether anything was TOO_LARGE."""
+    found = job.look(media, wanted)
+    message = protocol.message(protocol.EXAMINED, protocol.examination_to_json(found))
+    return message, any(u.reason is Reason.TOO_LARGE for u in found.unhashable)
+
+
+def _view(job: Job, media: memoryview, level: Level, frame: int) -> tuple[bytes, bool]:
+    """As `_look`."""
+    match job.view(media, level, frame):
+        case View(png=png, frames=frames):
+            return protocol.headed(protocol.VIEWED, bytes([frames]) + png), False
+        case Unviewable(reason=reason):
+            return protocol.message(protocol.UNVIEWED, reason.value), reason is Reason.TOO_LARGE
+        case NoFrame(frames=frames):
+            return protocol.message(protocol.UNVIEWED, frames), False
+
+
+def _answer(act: Callable[[], tuple[bytes, bool]], *, stale: bool) -> bytes:
+    """The message that `act` makes. `stale`: earlier media have left much free memory in the heap."""
     while True:
         try:
-            found = job.look(media, wanted)
-            if not stale or all(u.reason is not Reason.TOO_LARGE for u in found.unhashable):
-                return protocol.message(protocol.EXAMINED, protocol.examination_to_json(found))
+            message, too_large = act()
+            if not (stale and too_large):
+                return message
         except MemoryError:
             if not stale:
                 return protocol.message(protocol.RAISED, Reason.TOO_LARGE.value)

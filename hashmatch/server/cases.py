@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from itertools import islice
-from typing import Any, TypeVar
-
-import grpc
 
 from hashmatch import convert
 from hashmatch.access.callers import CALLER
-from hashmatch.app import Service
 from hashmatch.audit.leaves import Appending
-from hashmatch.errors import Malformed, Unauthenticated
-from hashmatch.roles import ANONYMOUS
-from hashmatch.server.threads import Threads
+from hashmatch.errors import Malformed
+from hashmatch.server.case_calls import Context, limit, person
+from hashmatch.server.evidence import EvidenceCalls
+from hashmatch.server.inquiries import InquiryCalls
+from hashmatch.server.pages import PageCalls
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, HoldRecord
 from hashmatch.workflow.casework import LEASE, Casework
 
-Context = grpc.aio.ServicerContext[Any, Any]
-PAGE, MAX_PAGE, MAX_ITEMS = 100, 1000, 1000
-THREADS, MAX_CALLS, RETRY_SECONDS = 2, 64, 0.5
-
-T = TypeVar("T")
+MAX_ITEMS = 1000
 
 
-class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
+class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, cases_pb2_grpc.CaseServiceServicer):
     """The cases of one service."""
-
-    def __init__(self, service: Service) -> None:
-        self._ledger, self._cases = service.ledger, service.casework
-        self._threads = Threads("calls about cases", THREADS, MAX_CALLS, RETRY_SECONDS)
-
-    def close(self, seconds: float) -> bool:
-        """Waits for the calls that have begun; False where one takes longer."""
-        return self._threads.close(seconds)
 
     async def ListCases(self, request: cases_pb2.ListCasesRequest, context: Context) -> cases_pb2.ListCasesResponse:
         convert.refuse_unknown_fields(request)
-        limit = _limit(request.page_size)
+        wanted = limit(request.page_size)
         try:
             after = bytes.fromhex(request.page_token)
         except ValueError as e:
@@ -50,7 +35,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
             with self._ledger.env.read() as txn:
                 found, following = self._cases.store.page(
                     txn, states=set(request.states), tiers=set(request.tiers), assignee=request.assignee, after=after,
-                    limit=limit,
+                    limit=wanted,
                 )  # fmt: skip
             for case in found:
                 case.ClearField("cluster_of")  # up to a thousand entries of each; GetCase has them
@@ -61,9 +46,14 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
     async def GetCase(self, request: cases_pb2.GetCaseRequest, context: Context) -> cases_pb2.GetCaseResponse:
         convert.refuse_unknown_fields(request)
 
+        caller = CALLER.get().name
+
         def read() -> cases_pb2.GetCaseResponse:
             with self._ledger.env.read() as txn:
                 case = self._cases.store.get(txn, request.case_id)
+                if self._cases.blind is not None and self._cases.blind.is_asked(txn, case.id, caller):
+                    items = self._cases.store.items(txn, case.id, MAX_ITEMS)
+                    return cases_pb2.GetCaseResponse(case=undecided(case), items=items)
                 return cases_pb2.GetCaseResponse(
                     case=case,
                     items=self._cases.store.items(txn, case.id, MAX_ITEMS),
@@ -76,7 +66,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
     async def ClaimCase(self, request: cases_pb2.ClaimCaseRequest, context: Context) -> cases_pb2.ClaimCaseResponse:
         convert.refuse_unknown_fields(request)
         lease = timedelta(seconds=request.lease_seconds) if request.lease_seconds else LEASE
-        by = _person()
+        by = person()
         case = await self._step(lambda log, cases: cases.claim(log, request.case_id, by=by, lease=lease))
         return cases_pb2.ClaimCaseResponse(case=case)
 
@@ -84,7 +74,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
         self, request: cases_pb2.UnclaimCaseRequest, context: Context
     ) -> cases_pb2.UnclaimCaseResponse:
         convert.refuse_unknown_fields(request)
-        by = _person()
+        by = person()
         case = await self._step(lambda log, cases: cases.unclaim(log, request.case_id, by=by))
         return cases_pb2.UnclaimCaseResponse(case=case)
 
@@ -92,7 +82,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
         convert.refuse_unknown_fields(request)
         if request.decision not in (DECISION_CONFIRM, DECISION_CLEAR):
             raise Malformed("want DECISION_CONFIRM or DECISION_CLEAR", field="decision")
-        by, roles = _person(), CALLER.get().roles
+        by, roles = person(), CALLER.get().roles
 
         def step(log: Appending, cases: Casework) -> Case:
             return cases.decide(
@@ -106,7 +96,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
         self, request: cases_pb2.EscalateCaseRequest, context: Context
     ) -> cases_pb2.EscalateCaseResponse:
         convert.refuse_unknown_fields(request)
-        by = _person()
+        by = person()
         if request.tier not in range(5):
             raise Malformed("want TIER_T0 to TIER_T3", field="tier")
 
@@ -120,7 +110,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
 
     async def ReopenCase(self, request: cases_pb2.ReopenCaseRequest, context: Context) -> cases_pb2.ReopenCaseResponse:
         convert.refuse_unknown_fields(request)
-        by, roles = _person(), CALLER.get().roles
+        by, roles = person(), CALLER.get().roles
 
         def step(log: Appending, cases: Casework) -> Case:
             return cases.reopen(
@@ -134,7 +124,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
         self, request: cases_pb2.RecordReportRequest, context: Context
     ) -> cases_pb2.RecordReportResponse:
         convert.refuse_unknown_fields(request)
-        by = _person()
+        by = person()
 
         def step(log: Appending, cases: Casework) -> Case:
             return cases.record_report(
@@ -145,7 +135,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
 
     async def HoldCase(self, request: cases_pb2.HoldCaseRequest, context: Context) -> cases_pb2.HoldCaseResponse:
         convert.refuse_unknown_fields(request)
-        by = _person()
+        by = person()
         until = convert.moment_in(request, "until")
 
         def step(log: Appending, cases: Casework) -> HoldRecord:
@@ -160,7 +150,7 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
         self, request: cases_pb2.ReleaseHoldRequest, context: Context
     ) -> cases_pb2.ReleaseHoldResponse:
         convert.refuse_unknown_fields(request)
-        by = _person()
+        by = person()
 
         def step(log: Appending, cases: Casework) -> HoldRecord:
             return cases.holding.release(log, request.case_id, request.hold_id, by=by, reason=request.reason)
@@ -171,12 +161,12 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
         self, request: cases_pb2.ListDispatchesRequest, context: Context
     ) -> cases_pb2.ListDispatchesResponse:
         convert.refuse_unknown_fields(request)
-        limit = _limit(request.page_size)
+        wanted = limit(request.page_size)
 
         def read() -> cases_pb2.ListDispatchesResponse:
             with self._ledger.env.read() as txn:
                 found, following = self._cases.outbox.page(
-                    txn, case_id=request.case_id, states=set(request.states), after=request.page_token, limit=limit
+                    txn, case_id=request.case_id, states=set(request.states), after=request.page_token, limit=wanted
                 )
             return cases_pb2.ListDispatchesResponse(dispatches=found, next_page_token=following)
 
@@ -195,27 +185,16 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
     ) -> cases_pb2.RetryDispatchResponse:
         convert.refuse_unknown_fields(request)
         one = request.dispatch_id
-        _person()
+        person()
         done = await self._step(lambda log, cases: cases.retry(log, one))
         return cases_pb2.RetryDispatchResponse(dispatch=done)
 
-    async def _step(self, step: Callable[[Appending, Casework], T]) -> T:
-        def run() -> T:
-            with self._ledger.changing() as log:
-                return step(log, self._cases)
 
-        return await self._threads.run(run)
-
-
-def _limit(asked: int) -> int:
-    if asked > MAX_PAGE:
-        raise Malformed(f"want at most {MAX_PAGE}", field="page_size")
-    return asked or PAGE
-
-
-def _person() -> str:
-    """Who works the case: somebody who is known, since two persons are told apart by name."""
-    name = CALLER.get().name
-    if name == ANONYMOUS:
-        raise Unauthenticated("whoever works cases must be known: show a key", why="nothing shown")
-    return name
+def undecided(case: Case) -> Case:
+    """A case without what was decided, for who is asked for a second look and must not know."""
+    told = Case(
+        id=case.id, tier=case.tier, subject=case.subject, items=case.items, clusters=case.clusters,
+        detected_at=case.detected_at, rules=case.rules,
+    )  # fmt: skip
+    told.cluster_of.update(case.cluster_of)
+    return told

@@ -109,7 +109,7 @@ class Metrics:
         }
         self._stages = {
             stage: self._histograms["hashmatch_stage_seconds"].labels(stage)
-            for stage in ("queue", "examine", "search", "record")
+            for stage in ("queue", "examine", "search", "seal", "record")
         }
         self._methods = {
             method: self._histograms["hashmatch_request_seconds"].labels(_short(method)) for method in (*RPCS, OTHER)

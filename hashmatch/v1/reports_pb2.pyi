@@ -109,7 +109,7 @@ Global___ReportRetraction: _TypeAlias = ReportRetraction  # noqa: Y015
 
 @_typing.final
 class ReportRow(_message.Message):
-    """One report about a round of decision on a case."""
+    """One report about a round of decision on a case; or a batch, in which the reports of many cases are filed as one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -140,8 +140,12 @@ class ReportRow(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     ALERTS_TOLD_FIELD_NUMBER: _builtins.int
     OMITTED_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    ALONE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     case_id: _builtins.str
+    """Empty: of a batch."""
     round: _builtins.int
     """Reviews of the case that were of earlier rounds."""
     authority: _builtins.str
@@ -165,9 +169,15 @@ class ReportRow(_message.Message):
     """Grows whenever somebody takes it: whoever holds an earlier number has lost it."""
     problem: _builtins.str
     """What a person must mend: where, and what is wrong; never a value."""
+    entry: _builtins.str
+    """Of a batch: what all of it is about, as LIST/ENTRY."""
+    batch_id: _builtins.str
+    """The batch that it is filed in; empty: it is filed by itself."""
+    alone: _builtins.bool
+    """A batch that it was in was given up: it is filed by itself."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportFile]:
-        """The items that it is about, the oldest first."""
+        """The items that it is about, the oldest first; of a batch, one of each report that is filed in it."""
 
     @_builtins.property
     def queued_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -233,10 +243,13 @@ class ReportRow(_message.Message):
         problem: _builtins.str = ...,
         alerts_told: _abc.Iterable[_builtins.int] | None = ...,
         omitted: _abc.Iterable[_builtins.str] | None = ...,
+        entry: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        alone: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_code", b"_last_code", "calling", b"calling", "decided_at", b"decided_at", "due_at", b"due_at", "last_code", b"last_code", "last_touch_at", b"last_touch_at", "next_attempt_at", b"next_attempt_at", "opened_at", b"opened_at", "queued_at", b"queued_at", "receipt", b"receipt", "resumed_at", b"resumed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_code", b"_last_code", "alerts_told", b"alerts_told", "attempts", b"attempts", "authority", b"authority", "calling", b"calling", "case_id", b"case_id", "claim", b"claim", "decided_at", b"decided_at", "due_at", b"due_at", "environment", b"environment", "failed_in", b"failed_in", "files", b"files", "id", b"id", "last_code", b"last_code", "last_request_id", b"last_request_id", "last_touch_at", b"last_touch_at", "next_attempt_at", b"next_attempt_at", "number", b"number", "omitted", b"omitted", "opened_at", b"opened_at", "problem", b"problem", "queued_at", b"queued_at", "receipt", b"receipt", "restarts", b"restarts", "resumed_at", b"resumed_at", "retraction", b"retraction", "round", b"round", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_code", b"_last_code", "alerts_told", b"alerts_told", "alone", b"alone", "attempts", b"attempts", "authority", b"authority", "batch_id", b"batch_id", "calling", b"calling", "case_id", b"case_id", "claim", b"claim", "decided_at", b"decided_at", "due_at", b"due_at", "entry", b"entry", "environment", b"environment", "failed_in", b"failed_in", "files", b"files", "id", b"id", "last_code", b"last_code", "last_request_id", b"last_request_id", "last_touch_at", b"last_touch_at", "next_attempt_at", b"next_attempt_at", "number", b"number", "omitted", b"omitted", "opened_at", b"opened_at", "problem", b"problem", "queued_at", b"queued_at", "receipt", b"receipt", "restarts", b"restarts", "resumed_at", b"resumed_at", "retraction", b"retraction", "round", b"round", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_code: _TypeAlias = _typing.Literal["last_code"]  # noqa: Y015
     _WhichOneofArgType__last_code: _TypeAlias = _typing.Literal["_last_code", b"_last_code"]  # noqa: Y015
@@ -257,6 +270,8 @@ class ReportFile(_message.Message):
     DETAILED_FIELD_NUMBER: _builtins.int
     VIEWED_FIELD_NUMBER: _builtins.int
     EXIF_VIEWED_FIELD_NUMBER: _builtins.int
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     verdict_id: _builtins.str
     without_file: _builtins.bool
     """No file of it goes with the report."""
@@ -268,6 +283,10 @@ class ReportFile(_message.Message):
     viewed: _builtins.bool
     """Whether somebody had looked at the whole of it when that was told, and at what it says about itself."""
     exif_viewed: _builtins.bool
+    report_id: _builtins.str
+    """In a batch: the report that is filed in it."""
+    leaving: _builtins.bool
+    """In a batch that is open: that report is not to be filed, so the batch is retracted and begun again without it."""
     def __init__(
         self,
         *,
@@ -278,10 +297,12 @@ class ReportFile(_message.Message):
         detailed: _builtins.bool = ...,
         viewed: _builtins.bool = ...,
         exif_viewed: _builtins.bool = ...,
+        report_id: _builtins.str = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detailed", b"detailed", "exif_viewed", b"exif_viewed", "file_id", b"file_id", "md5", b"md5", "verdict_id", b"verdict_id", "viewed", b"viewed", "without_file", b"without_file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detailed", b"detailed", "exif_viewed", b"exif_viewed", "file_id", b"file_id", "leaving", b"leaving", "md5", b"md5", "report_id", b"report_id", "verdict_id", b"verdict_id", "viewed", b"viewed", "without_file", b"without_file"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

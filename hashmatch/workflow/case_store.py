@@ -185,6 +185,10 @@ class CaseStore:
         """Every hold there ever was on a case."""
         return [hold for _, hold in self._holds.under(txn, case_id.encode() + b"\0")]
 
+    def every_hold(self, txn: Txn, case_id: str = "") -> Iterator[HoldRecord]:
+        """Every hold there ever was, of one case or of all."""
+        return (hold for _, hold in self._holds.under(txn, case_id.encode() + b"\0" if case_id else b""))
+
     def put_hold(self, txn: Txn, hold: HoldRecord) -> None:
         self._holds.put(txn, f"{hold.case_id}\0{hold.id}".encode(), hold)
 

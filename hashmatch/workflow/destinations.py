@@ -9,17 +9,17 @@ allow = ["10.1.0.0/16"]                       # private networks that it may be 
 confirms = true                               # false: what was taken counts as done
 ca = "/etc/hashmatch/platform-ca.pem"         # authority of its certificate, beside the system's
 
-The table [reporting] is in report_settings.py.
+The tables [reporting], [evidence] and [paging] are in report_settings.py, evidence_settings.py and paging_settings.py.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hashmatch.delivery.addresses import Egress
 from hashmatch.delivery.cybertip.terms import Environment
@@ -27,12 +27,18 @@ from hashmatch.delivery.guarded_http import GuardedHttp
 from hashmatch.delivery.standard_webhooks import Secret
 from hashmatch.delivery.webhook import Webhook
 from hashmatch.errors import BadConfig, Malformed
-from hashmatch.workflow import report_settings
+from hashmatch.workflow import evidence_settings, paging_settings, report_settings
+from hashmatch.workflow.evidence_settings import EvidenceSettings
+from hashmatch.workflow.paging_settings import PagingSettings
 from hashmatch.workflow.policy import VERBS
 from hashmatch.workflow.report_settings import ReportSettings
 
+T = TypeVar("T")
+
 MAX_NAME = 64
 OWN: Final = "lists"  # what is done to the lists here
+PAGER: Final = "pager"  # who is called by us
+_TABLES: Final = frozenset({"destination", "reporting", "evidence", "paging"})
 _KEYS: Final = frozenset({"name", "url", "secrets", "verbs", "allow", "confirms", "ca"})
 
 
@@ -88,12 +94,17 @@ class Destinations:
 
     endpoints: tuple[Endpoint, ...] = ()
     reporting: ReportSettings | None = None  # None: reports are filed elsewhere
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    paging: PagingSettings | None = None  # None: nobody is on call here
 
     @property
     def routes(self) -> Routes:
         """Which of them want which verbs."""
         environment = self.reporting.environment if self.reporting else None
-        return Routes({one.name: one.verbs for one in self.endpoints}, environment)
+        verbs = {one.name: one.verbs for one in self.endpoints}
+        if self.paging is not None:
+            verbs[PAGER] = frozenset({"page"})
+        return Routes(verbs, environment)
 
 
 def load(file: Path | None) -> Destinations:
@@ -108,8 +119,8 @@ def load(file: Path | None) -> Destinations:
         given = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise BadConfig(f"cannot read {file}: {e}") from e
-    if unknown := sorted(set(given) - {"destination", "reporting"}):
-        raise BadConfig(f"{file}: unknown: {', '.join(unknown)}; known: destination, reporting")
+    if unknown := sorted(set(given) - _TABLES):
+        raise BadConfig(f"{file}: unknown: {', '.join(unknown)}; known: {', '.join(sorted(_TABLES))}")
     found = []
     rows = given.get("destination", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -122,20 +133,25 @@ def load(file: Path | None) -> Destinations:
     names = [one.name for one in found]
     if len(set(names)) != len(names):
         raise BadConfig(f"{file}: two destinations have one name")
-    if OWN in names:
-        raise BadConfig(f"{file}: '{OWN}' is hashmatch's own destination; choose another name")
-    return Destinations(tuple(found), _reporting(file, given.get("reporting")))
+    if own := {OWN, PAGER} & set(names):
+        raise BadConfig(f"{file}: '{own.pop()}' is hashmatch's own destination; choose another name")
+    return Destinations(
+        tuple(found),
+        _table(file, given, "reporting", report_settings.parse, None),
+        _table(file, given, "evidence", lambda one: evidence_settings.parse(one, _secrets), EvidenceSettings()),
+        _table(file, given, "paging", paging_settings.parse, None),
+    )
 
 
-def _reporting(file: Path, given: Any) -> ReportSettings | None:
-    if given is None:
-        return None
+def _table(file: Path, given: dict[str, Any], name: str, parse: Callable[[dict[str, Any]], T], absent: T) -> T:
+    if name not in given:
+        return absent
     try:
-        if not isinstance(given, dict):
-            raise Malformed("want a table [reporting]")
-        return report_settings.parse(given)
+        if not isinstance(given[name], dict):
+            raise Malformed(f"want a table [{name}]")
+        return parse(given[name])
     except (Malformed, BadConfig) as e:
-        raise BadConfig(f"{file}: reporting: {e}") from e
+        raise BadConfig(f"{file}: {name}: {e}") from e
 
 
 def _endpoint(row: dict[str, Any]) -> Endpoint:

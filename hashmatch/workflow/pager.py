@@ -29,12 +29,13 @@ from hashmatch.workflow import paging
 from hashmatch.workflow.case import UNDECIDED
 from hashmatch.workflow.case_facts import holder, state_of
 from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.destinations import PAGER
 from hashmatch.workflow.paging import Handover, Page, Send
 from hashmatch.workflow.paging_table import State
 from hashmatch.workflow.rota import Rota, Seat
 from hashmatch.workflow.rows import Keys, Messages
 
-NAME: Final = "pager"  # of this destination
+NAME: Final = PAGER
 IDLE_SECONDS: Final = 1.0  # between two looks
 MAX_PAGES: Final = 1000  # told at once
 
@@ -44,8 +45,9 @@ trace = logging.getLogger(__name__)
 class Calling(Protocol):
     """Reaches people."""
 
-    def reach(self, send: Send, page: Page) -> tuple[bool, str]:
-        """Whether a message went out to that person, and what was wrong with the channels that did not work."""
+    def reach(self, send: Send, page: Page, round: int) -> tuple[bool, str]:
+        """Whether a message went out to that person, and what was wrong with the channels that did not work. A later
+        `round` is news to whoever had the earlier; the same one twice is not."""
 
     def resolve(self, page: Page) -> None:
         """Ends the alert of a page in the services that keep one; best effort."""
@@ -207,7 +209,8 @@ class Pager:
                     self._calling.resolve(page_of(row))
             with self._ledger.env.read() as txn:
                 open_ = self._pages.open(txn)
-        return sum(self._tell(row) for row in open_)
+        # The most urgent first: each waits for the channels of those before it.
+        return sum(self._tell(row) for row in sorted(open_, key=lambda row: (row.tier, row.raised_at.seconds)))
 
     def _tell(self, row: PageRecord) -> int:
         now, page = self._now(), page_of(row)
@@ -216,7 +219,8 @@ class Pager:
             return 0
         went, problems = [], []
         for send in due.sends:
-            reached, problem = self._calling.reach(send, page)
+            round_ = max(0, int((now - page.raised_at).total_seconds() // 60))
+            reached, problem = self._calling.reach(send, page, round_)
             if reached:
                 went.append(send)
             if problem:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from hashmatch import clock
 from hashmatch.audit.leaves import Appending
@@ -22,6 +22,7 @@ from hashmatch.delivery import schedule
 from hashmatch.delivery.dispatch import Destination, Dispatch, Gone, NotTaken, Receipt, RefusedForGood
 from hashmatch.delivery.schedule import Breaker
 from hashmatch.errors import HashmatchError
+from hashmatch.store.env import Txn
 from hashmatch.v1.cases_pb2 import DispatchRecord
 from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.casework import Casework
@@ -55,13 +56,25 @@ class Standing:
     undelivered: int  # instructions
 
 
+class Late(Protocol):
+    """Others that must be answered in time."""
+
+    def late(self, txn: Txn, now: datetime, limit: int) -> Sequence[object]:
+        """Those that were not, and of which nobody was told."""
+
+    def breaches(self, log: Appending, limit: int) -> int:
+        """Tells of them; how many there were."""
+
+
 class Sender:
     """Sends for one ledger, until closed. Owns its threads."""
 
     def __init__(
-        self, ledger: Ledger, cases: Casework, lines: Mapping[str, Line], *, now: Callable[[], datetime] = clock.now
-    ) -> None:
-        self._ledger, self._cases, self._lines, self._now = ledger, cases, lines, now
+        self, ledger: Ledger, cases: Casework, lines: Mapping[str, Line], *, late: Late | None = None,
+        now: Callable[[], datetime] = clock.now,
+    ) -> None:  # fmt: skip
+        """`late`: whose clocks are watched beside those of the cases."""
+        self._ledger, self._cases, self._lines, self._late, self._now = ledger, cases, lines, late, now
         self._breakers = {name: Breaker() for name in lines}  # each owned by its line's thread
         self._disabled: set[str] = set()
         self.standing = Standing({}, 0)  # as of the last look at the clocks; replaced whole
@@ -104,12 +117,15 @@ class Sender:
             due = self._cases.store.clocks_due(txn, self._now(), CLOCKS)
             self.standing = Standing(self._cases.store.open_by_tier(txn), self._cases.outbox.undelivered(txn))
             chores = self._cases.store.first_chore(txn) is not None
-        if due or chores:
+            late = self._late is not None and bool(self._late.late(txn, self._now(), 1))
+        if due or chores or late:
             with self._ledger.changing() as log:
                 for case_id, which in due:
                     self._cases.breach(log, case_id, which)
                 if chores:
                     self._cases.work_siblings_again(log)
+                if self._late is not None and late:
+                    self._late.breaches(log, CLOCKS)
         return 0.0 if chores else CLOCK_SECONDS
 
     def send(self, name: str) -> int:

@@ -31,7 +31,7 @@ class Phones:
     def __init__(self):
         self.rang, self.resolved, self.dead = [], [], set()
 
-    def reach(self, send, page):
+    def reach(self, send, page, _round):
         if send.to in self.dead:
             return False, "no answer"
         self.rang.append((send.to, send.text))

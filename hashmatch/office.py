@@ -1,0 +1,236 @@
+"""Wires what follows from a match: cases and those who work them, the outside, evidence. `app.py` plugs it in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+from hashmatch import clock, corrections
+from hashmatch.access.credentials import Credentials
+from hashmatch.audit.leaves import Appending
+from hashmatch.audit.ledger import Ledger
+from hashmatch.config import Settings
+from hashmatch.corrections import Corrections
+from hashmatch.delivery.cybertip.client import CyberTipline
+from hashmatch.delivery.cybertip.terms import Environment
+from hashmatch.errors import HashmatchError, NotFound
+from hashmatch.evidence import upkeep
+from hashmatch.evidence.vault import Vault
+from hashmatch.roles import Role
+from hashmatch.store import keys
+from hashmatch.v1.reports_pb2 import ReportRow
+from hashmatch.workflow import destinations, policy_file
+from hashmatch.workflow import destroying as destroys
+from hashmatch.workflow.blind import Blind
+from hashmatch.workflow.calling import Telephones
+from hashmatch.workflow.case_steps import Kept
+from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.destinations import Destinations, Routes
+from hashmatch.workflow.destroying import Destroying
+from hashmatch.workflow.double_review import Sampling
+from hashmatch.workflow.evidence import FromPlatform, FromVault
+from hashmatch.workflow.evidence_settings import EvidenceSettings
+from hashmatch.workflow.facts import plan_by
+from hashmatch.workflow.inquiries import Inquiries
+from hashmatch.workflow.pager import NAME as PAGER
+from hashmatch.workflow.pager import Pager, Pages
+from hashmatch.workflow.policy import Policy
+from hashmatch.workflow.report import Alert
+from hashmatch.workflow.report_preparing import Evidence
+from hashmatch.workflow.report_settings import Filing, ReportSettings
+from hashmatch.workflow.report_store import ReportStore
+from hashmatch.workflow.reporting import Reporting
+from hashmatch.workflow.rota import Rota
+from hashmatch.workflow.sender import Line, Sender
+from hashmatch.workflow.viewing import Viewing
+
+DIRECTORY: Final = "evidence"  # of the vault, in the state directory
+ORPHAN_AGE: Final = timedelta(hours=1)  # of what was sealed for a verdict that was never written
+
+trace = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What works the cases of one ledger."""
+
+    ledger: Ledger
+    wanted: Destinations
+    cases: Casework
+    inquiries: Inquiries
+    viewing: Viewing
+    destroying: Destroying
+    pages: Pages
+    evidence: Evidence | None  # where an item's media is had from; None: nowhere
+    vault: Vault | None
+
+    @property
+    def rota(self) -> Rota | None:
+        """Who is on call; None where nobody is."""
+        return self.wanted.paging.rota if self.wanted.paging is not None else None
+
+
+@contextmanager
+def opened(
+    ledger: Ledger, settings: Settings, credentials: Credentials, *, serving: bool = False, evidence: bool = True
+) -> Iterator[Office]:
+    """The office of a ledger, under the policy and with the destinations that the settings name.
+
+    `evidence` False: without it, so that who only works cases need not be able to read the vault's master key.
+
+    Raises:
+        BadConfig: one of their files cannot be read, or is wrong; or the vault's master key does not open the vault.
+    """
+    wanted = destinations.load(settings.workflow)
+    with ExitStack() as closing:
+        vault, source = _evidence(ledger, settings, wanted.evidence, closing) if evidence else (None, None)
+        described = (lambda verdict_id: vault.describe(verdict_id)) if vault is not None else (lambda _: None)
+        cases = casework(ledger, settings, serving=serving, evidence=described)
+        cases.blind = _blind(ledger, settings, cases.store, credentials)
+        inquiries = Inquiries(ledger.env, cases)
+        retention = wanted.evidence.retention
+        if wanted.paging is not None:
+            closing.callback(wanted.paging.close)
+        yield Office(
+            ledger, wanted, cases, inquiries,
+            Viewing(ledger.env, cases.store, cases.blind.is_asked),
+            Destroying(ledger, cases, inquiries, vault, retention), Pages(ledger, cases.store), source, vault,
+        )  # fmt: skip
+
+
+def _evidence(
+    ledger: Ledger, settings: Settings, wanted: EvidenceSettings, closing: ExitStack
+) -> tuple[Vault | None, Evidence | None]:
+    if wanted.master is not None:
+        vault = Vault(settings.state / DIRECTORY, wanted.master())
+        vault.prove()  # a lost key is told now, and not when a report is due
+        return vault, FromVault(vault)
+    fetch = wanted.fetching(settings.max_media_bytes)
+    if fetch is None:
+        return None, None
+    closing.callback(fetch.close)
+    return None, FromPlatform(ledger, fetch)
+
+
+def _blind(ledger: Ledger, settings: Settings, store: CaseStore, credentials: Credentials) -> Blind:
+    def people() -> Collection[str]:
+        found = {one.name for one, _ in credentials.all() if Role.REVIEWER in one.roles and not one.dead(clock.now())}
+        return found | {name for name, roles in settings.accounts.items() if Role.REVIEWER in roles}
+
+    return Blind(ledger.env, store, Sampling(key=keys.kept(settings.state, "sampling")), people)
+
+
+def casework(
+    ledger: Ledger, settings: Settings, *, serving: bool = False,
+    evidence: Callable[[str], Kept | None] = lambda _verdict_id: None,
+) -> Casework:  # fmt: skip
+    """The cases of a ledger, under the policy and with the destinations that the settings name; without such, and not
+    `serving`, with those that a server had last.
+
+    Raises:
+        BadConfig: it, or the file of destinations, cannot be read, or is wrong.
+    """
+    policy = policy_file.load(settings.policy)
+    # Whoever works on the state without the server's own file goes by what the server kept: nothing must go nowhere.
+    kept = settings.workflow is None and not serving
+    routes = Routes.from_json(ledger.routes()) if kept else destinations.load(settings.workflow).routes
+    filing = None
+    if routes.environment is not None:
+        filing = Filing(ReportStore(ledger.env), CaseStore(ledger.env, ledger.sealing), routes.environment)
+
+    def route(verb: str) -> Iterable[str]:
+        return [corrections.NAME] if verb in corrections.VERBS else routes.route(verb)
+
+    return Casework(
+        ledger.env, ledger.sealing, partial(plan_by, policy), route, filing, policy.clocks, evidence,
+        _authority(policy),
+    )  # fmt: skip
+
+
+def _authority(policy: Policy) -> str:
+    """Whom the policy's first rule that reports names: of what a person told of, nobody knows more."""
+    return next((rule.authority for rule in policy.rules if rule.authority), "")
+
+
+# ── beside a server ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def working(office: Office, lists: Corrections) -> Iterator[Sender]:
+    """Sends instructions, files reports, calls who is on call and destroys what is to be destroyed, until left.
+
+    Raises:
+        BadConfig: a destination cannot be used.
+    """
+    ledger, cases, wanted = office.ledger, office.cases, office.wanted
+    ledger.keep_routes(wanted.routes.to_json())
+    lines: dict[str, Line] = {one.name: Line(one.opened(), one.confirms) for one in wanted.endpoints}
+    lines[corrections.NAME] = Line(lists)
+    stopping = threading.Event()
+    work: dict[str, Callable[[threading.Event], object]] = {}
+    with ExitStack() as closing:
+        if wanted.paging is not None:
+            pager = Pager(ledger, office.pages, wanted.paging.rota, Telephones(wanted.paging))
+            lines[PAGER] = Line(pager)
+            work["pager"] = pager.run
+        if wanted.reporting is not None:
+            client = wanted.reporting.client(now=clock.now)
+            closing.callback(client.close)
+            work["reporting"] = _reporting(office, wanted.reporting, client).run
+        if office.vault is not None:
+            work["destroying"] = lambda stop: destroys.repeat(office.destroying, stop.wait)
+            work["sweeping"] = partial(_sweep, office)
+        sender = Sender(ledger, cases, lines, late=office.inquiries)
+        sender.start()
+        threads = [threading.Thread(target=run, args=(stopping,), name=name, daemon=True) for name, run in work.items()]
+        for thread in threads:
+            thread.start()
+        try:
+            yield sender
+        finally:
+            stopping.set()
+            for thread in threads:
+                thread.join()
+            sender.close()
+
+
+def _reporting(office: Office, settings: ReportSettings, client: CyberTipline) -> Reporting:
+    def client_of(environment: Environment) -> CyberTipline:
+        settings.refuse_other(environment)
+        return client
+
+    def alerted(log: Appending, row: ReportRow, alert: Alert) -> None:
+        office.cases.page(log, row.case_id, f"a report is open and its time runs out: {alert.name}")
+
+    return Reporting(
+        office.ledger, ReportStore(office.ledger.env), office.cases.report_over, client_of, office.evidence,
+        settings.reporter, production=settings.production, alerted=alerted,
+    )  # fmt: skip
+
+
+def _sweep(office: Office, stopping: threading.Event) -> None:
+    """Takes away what dead processes left half written in the vault, and tells of what no verdict names: where a server
+    died between sealing and writing; or an older copy of the ledger was restored, and then it must be kept."""
+
+    def has_case(verdict_id: str) -> bool:
+        try:
+            return bool(office.ledger.verdict(verdict_id).verdict.case_id)
+        except NotFound:
+            return False
+
+    while True:
+        if office.vault is not None:
+            try:
+                if orphans := upkeep.sweep(office.vault, has_case, clock.now() - ORPHAN_AGE).orphans:
+                    trace.error("%d sealed items that no case names; `hashmatch evidence orphans`", len(orphans))
+            except HashmatchError as e:
+                trace.error("the vault was not swept: %s", e)
+        if stopping.wait(ORPHAN_AGE.total_seconds()):
+            return

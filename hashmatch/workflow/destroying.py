@@ -1,0 +1,189 @@
+"""Destroys the evidence of cases: never under a clock, always by two persons, with a certificate in the log.
+
+The certificate is committed first, with a note of what is then to be destroyed; the vault is asked afterwards, and
+asked again by whoever comes next where this process ends in between. So the log never misses a destruction, and what it
+says is destroyed is soon gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from hashmatch import convert
+from hashmatch.audit import tables
+from hashmatch.audit.leaves import Appending
+from hashmatch.audit.ledger import Ledger
+from hashmatch.errors import HashmatchError, Malformed, Refused
+from hashmatch.store.env import Txn
+from hashmatch.v1.audit_pb2 import Event
+from hashmatch.v1.cases_pb2 import CASE_STATE_CLOSED, Case, CaseItem, InquiryRecord
+from hashmatch.workflow import destruction
+from hashmatch.workflow.case_steps import Kept
+from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.destruction import DestroyRequest, Record
+from hashmatch.workflow.hold_table import Part
+from hashmatch.workflow.holding import hold_of
+from hashmatch.workflow.inputs import text
+from hashmatch.workflow.inquiries import Inquiries
+from hashmatch.workflow.inquiry import Kind, State, another
+from hashmatch.workflow.rows import Keys
+
+AT_ONCE: Final = 100  # of what is gone by the log, destroyed in one go
+
+trace = logging.getLogger(__name__)
+
+
+class Vault(Protocol):
+    """Where evidence is kept sealed."""
+
+    def describe(self, item_id: str) -> Kept | None:
+        """What is kept of an item; None: it is not there."""
+
+    def destroy(self, item_id: str) -> object:
+        """Destroys an item's key, then the item; nothing where it is not there.
+
+        Raises:
+            StoreFailed: something is left of it.
+        """
+
+
+class Destroying:
+    """Destroys what a ledger's cases keep in one vault. For any thread."""
+
+    def __init__(
+        self, ledger: Ledger, cases: Casework, inquiries: Inquiries, vault: Vault | None, retention: timedelta
+    ) -> None:
+        """`vault` None: nothing is kept here. `retention`: how long our own rule keeps evidence of a closed case."""
+        self._ledger, self._cases, self._inquiries, self._vault = ledger, cases, inquiries, vault
+        self._retention = retention
+        self._gone = Keys(ledger.env, tables.EVIDENCE[1])
+
+    def destroy(self, log: Appending, case_id: str, *, by: str, ground: str, inquiry_id: str = "") -> tuple[Case, int]:
+        """The case, and how many of its items are destroyed by this; none while another person has yet to agree.
+
+        Raises:
+            NotFound: no such case, or no such inquiry.
+            Malformed: no ground.
+            Refused: something keeps it, says what; nothing is kept; or the same person asked.
+        """
+        self._vault_of()
+        before = self._cases.store.get(log.txn, case_id)
+        case = Case()
+        case.CopyFrom(before)
+        items = [item for item in self._cases.store.items(log.txn, case_id) if _kept(item)]
+        if not items:
+            raise Refused("nothing is kept of this case")
+        asked = case.destroy_asked_by
+        if asked:
+            another(by, asked)
+        inquiry = inquiry_id or case.destroy_inquiry_id
+        # Both are tried alike, so that what could never be destroyed is refused to the first person.
+        who = (asked or by, by if asked else "another person")
+        certificate = self._certificate(log, case, items, text(case.destroy_ground or ground, "ground"), who, inquiry)
+        if not asked:
+            case.destroy_asked_by, case.destroy_ground, case.destroy_inquiry_id = by, ground.strip(), inquiry_id
+            self._cases.store.put(log.txn, case, before)
+            return case, 0
+        self._write(log, case, items, certificate)
+        for name in ("destroy_asked_by", "destroy_ground", "destroy_inquiry_id"):
+            case.ClearField(name)
+        self._cases.store.put(log.txn, case, before)
+        return case, len(items)
+
+    def _certificate(
+        self, log: Appending, case: Case, items: list[CaseItem], ground: str, by: tuple[str, ...], inquiry_id: str
+    ) -> destruction.Certificate:
+        if case.state != CASE_STATE_CLOSED:
+            raise Refused(f"case {case.id} is kept: the case is open")
+        request = self._request(log, case.id, inquiry_id) if inquiry_id else None
+        keys = [kept.key_id.hex() for item in items if (kept := self._vault_of().describe(item.verdict_id)) is not None]
+        return destruction.certificate(
+            Record(case_id=case.id, part=Part.MEDIA, retain_until=case.closed_at.ToDatetime(UTC) + self._retention),
+            [hold_of(record) for record in self._cases.store.holds(log.txn, case.id)], log.at,
+            key_ids=keys, digests=[item.evidence for item in items], ground=ground, by=by, request=request,
+        )  # fmt: skip
+
+    def _request(self, log: Appending, case_id: str, inquiry_id: str) -> DestroyRequest:
+        row = self._inquiries.get(log.txn, inquiry_id)
+        _refuse_other(row, case_id)
+        return DestroyRequest(
+            case_id=case_id, reference=row.reference, received_at=row.received_at.ToDatetime(UTC),
+            verified_by=row.verified_by, approved_by_counsel=row.counsel if row.state == State.APPROVED else "",
+        )  # fmt: skip
+
+    def _write(self, log: Appending, case: Case, items: list[CaseItem], certificate: destruction.Certificate) -> None:
+        event = Event()
+        said = event.destroyed
+        said.case_id, said.ground = case.id, certificate.ground
+        if certificate.request_reference:
+            said.ground += f" (request {certificate.request_reference})"
+        said.key_ids.extend(bytes.fromhex(key) for key in certificate.key_ids)
+        said.content_digests.extend(certificate.digests)
+        said.by.extend(certificate.by)
+        log.append(event)
+        for item in items:
+            item.destroyed_at.CopyFrom(convert.timestamp(log.at))
+            self._gone.put(log.txn, item.verdict_id.encode())
+        self._cases.store.put_items(log.txn, case.id, {item.verdict_id: item for item in items})
+
+    def _vault_of(self) -> Vault:
+        if self._vault is None:
+            raise Refused("no vault is known here: name the workflow's file that the server uses, or ask the platform")
+        return self._vault
+
+    def carry_out(self) -> int:
+        """Destroys what the log says is destroyed; how many there were.
+
+        Raises:
+            StoreFull, StoreFailed, Corrupt: what is left is tried again by the next call.
+        """
+        with self._ledger.env.read() as txn:
+            due = [key for key, _ in zip((key for key, _ in self._gone.since(txn, b"")), range(AT_ONCE), strict=False)]
+        if not due:
+            return 0
+        for key in due:
+            self._vault_of().destroy(key.decode())
+        with self._ledger.changing() as log:
+            for key in due:
+                self._gone.delete(log.txn, key)
+        return len(due)
+
+    def due(self, now: datetime) -> Iterator[Case]:
+        """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
+        after = b""
+        while True:
+            with self._ledger.env.read() as txn:
+                page, after = self._cases.store.page(txn, states={CASE_STATE_CLOSED}, after=after, limit=AT_ONCE)
+                yield from [case for case in page if self._is_due(txn, case, now)]
+            if not after:
+                return
+
+    def _is_due(self, txn: Txn, case: Case, now: datetime) -> bool:
+        if not any(_kept(item) for item in self._cases.store.items(txn, case.id)):
+            return False
+        over = now > case.closed_at.ToDatetime(UTC) + self._retention
+        return over and not self._cases.holding.kept(txn, case.id, now)
+
+
+def repeat(destroying: Destroying, pause: Callable[[float], bool], seconds: float = 5.0) -> None:
+    """Carries out what is in the log, until `pause` says to stop."""
+    while not pause(seconds):
+        try:
+            while destroying.carry_out():
+                pass
+        except HashmatchError as e:
+            trace.error("evidence that is destroyed by the log is not gone yet: %s", e)
+
+
+def _kept(item: CaseItem) -> bool:
+    return bool(item.evidence) and not item.HasField("destroyed_at")
+
+
+def _refuse_other(row: InquiryRecord, case_id: str) -> None:
+    if row.kind != Kind.LE_DESTROY:
+        raise Malformed("not a request to destroy", field="inquiry_id")
+    if case_id not in row.case_ids:
+        raise Refused("the request to destroy is about another case")

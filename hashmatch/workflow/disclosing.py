@@ -1,0 +1,134 @@
+"""What is handed to an agency that may have it: the facts of its cases and their evidence, sealed to its certificate.
+
+Two persons stand behind every package: who checked the inquiry, and who makes the package. Facts are the platform's
+own: what was uploaded, when and by whom, as the platform told it. Fingerprints of listed material are in no package.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.json_format import MessageToDict
+
+from hashmatch.audit.ledger import Ledger
+from hashmatch.errors import NotFound, Refused
+from hashmatch.evidence.package import Part, read_recipient, write_package
+from hashmatch.hashing.registry import REGISTRY
+from hashmatch.v1.audit_pb2 import Event
+from hashmatch.v1.cases_pb2 import CaseItem, InquiryRecord
+from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.inquiries import Inquiries
+from hashmatch.workflow.inquiry import DISCLOSES, OPEN, RULES, Kind, State, another
+from hashmatch.workflow.report_preparing import Evidence
+
+_CASE: Final = (
+    "id", "tier", "subject", "detectedAt", "containedAt", "decidedAt", "reportedAt", "closedAt", "items", "authority",
+)  # fmt: skip
+_ITEM: Final = ("verdictId", "at", "subject", "labels", "mediaType")
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosed:
+    """A package that was written, and what is not in it."""
+
+    files: int
+    manifest_sha256: bytes
+    missing: tuple[str, ...]  # verdicts whose media nobody has
+
+
+def disclose(
+    ledger: Ledger, cases: Casework, inquiries: Inquiries, evidence: Evidence | None, inquiry_id: str, *,
+    target: Path, recipient: bytes, by: str,
+) -> Disclosed:  # fmt: skip
+    """Writes the package of an inquiry, and then to the log that it was: nobody has it before.
+
+    Args:
+        recipient: the agency's certificate, PEM or DER.
+        by: who makes it, another person than who checked the inquiry.
+    Raises:
+        NotFound: there is none of that id.
+        Refused: its kind is not answered so, it is not checked yet, or the same person checked it.
+        Malformed, Conflict: the certificate cannot be used; there is such a file.
+        StoreFull, StoreFailed, Corrupt: nothing was written.
+    """
+    missing: list[str] = []
+    with ledger.env.read() as txn:
+        row = inquiries.get(txn, inquiry_id)
+    checked = _checked(row, by)
+    now = ledger.now()
+    certificate = read_recipient(recipient, now)
+    about = {
+        "inquiry": row.id, "agency": row.agency, "reference": row.reference, "legal_basis": row.legal_basis,
+        "scope": row.scope, "made_at": now.isoformat(), "cases": list(row.case_ids),
+    }  # fmt: skip
+    made = write_package(
+        target, _parts(ledger, cases.store, evidence, row, missing), manifest=about, recipient=certificate
+    )
+    event = Event()
+    said = event.disclosed
+    said.inquiry_id, said.manifest_digest, said.recipient, said.files = (
+        row.id, made.manifest_digest, made.recipient, made.files,
+    )  # fmt: skip
+    said.case_ids.extend(row.case_ids)
+    said.by.extend((checked, by))
+    try:
+        with ledger.changing() as log:
+            log.append(event)
+    except BaseException:
+        target.unlink(missing_ok=True)  # what the log does not know must not leave the house
+        raise
+    return Disclosed(made.files, made.manifest_digest, tuple(missing))
+
+
+def _checked(row: InquiryRecord, by: str) -> str:
+    """Who checked an inquiry that may be answered so."""
+    kind, state = Kind(row.kind), State(row.state)
+    if kind not in DISCLOSES:
+        raise Refused(f"an inquiry of kind {kind} is not answered with evidence")
+    if state not in OPEN or OPEN.index(state) < OPEN.index(RULES[kind].needs):
+        raise Refused(f"an inquiry of kind {kind} is answered while it is {RULES[kind].needs}, and this one is {state}")
+    checked = row.approved_by or row.verified_by
+    another(by, checked)
+    return checked
+
+
+def _parts(
+    ledger: Ledger, store: CaseStore, evidence: Evidence | None, row: InquiryRecord, missing: list[str]
+) -> Iterator[Part]:
+    for case_id in row.case_ids:
+        with ledger.env.read() as txn:
+            case = store.get(txn, case_id)
+            items = list(store.items(txn, case_id))
+        facts = {"case": _some(MessageToDict(case), _CASE), "items": [_item(ledger, item) for item in items]}
+        text = json.dumps(facts, ensure_ascii=False, indent=1).encode()
+        yield Part(f"{case_id}/facts.json", text, "what was uploaded, when, and by whom", "application/json")
+        for item in items:
+            opened = evidence.open(item) if evidence is not None else None
+            if opened is None:
+                missing.append(item.verdict_id)
+                continue
+            with opened[0] as file:
+                name = f"{case_id}/media/{item.verdict_id}"
+                yield Part(name, file, "as it was uploaded", item.media_type or "application/octet-stream")
+
+
+def _item(ledger: Ledger, item: CaseItem) -> dict[str, Any]:
+    facts = _some(MessageToDict(item), _ITEM)
+    try:
+        verdict = ledger.verdict(item.verdict_id).verdict
+    except NotFound:
+        return facts
+    exact = [h for h in verdict.hashed if h.hash_type in REGISTRY and REGISTRY[h.hash_type].exact]
+    facts["digests"] = {h.hash_type: h.fingerprint.value.hex() for h in exact if h.fingerprint.value}
+    facts["bytes"] = verdict.media_bytes
+    facts["matched"] = sorted({match.list for match in verdict.matches if not match.shadow})
+    return facts
+
+
+def _some(told: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: told[name] for name in names if name in told}
