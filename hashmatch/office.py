@@ -19,7 +19,7 @@ from hashmatch.config import Settings
 from hashmatch.corrections import Corrections
 from hashmatch.delivery.cybertip.client import CyberTipline
 from hashmatch.delivery.cybertip.terms import Environment
-from hashmatch.errors import HashmatchError, NotFound
+from hashmatch.errors import HashmatchError
 from hashmatch.evidence import upkeep
 from hashmatch.evidence.vault import Vault
 from hashmatch.roles import Role
@@ -218,18 +218,13 @@ def _reporting(office: Office, settings: ReportSettings, client: CyberTipline) -
 def _sweep(office: Office, stopping: threading.Event) -> None:
     """Takes away what dead processes left half written in the vault, and tells of what no verdict names: where a server
     died between sealing and writing; or an older copy of the ledger was restored, and then it must be kept."""
-
-    def has_case(verdict_id: str) -> bool:
-        try:
-            return bool(office.ledger.verdict(verdict_id).verdict.case_id)
-        except NotFound:
-            return False
-
     while True:
         if office.vault is not None:
             try:
-                if orphans := upkeep.sweep(office.vault, has_case, clock.now() - ORPHAN_AGE).orphans:
-                    trace.error("%d sealed items that no case names; `hashmatch evidence orphans`", len(orphans))
+                swept = upkeep.sweep(office.vault, office.destroying.keeps, clock.now() - ORPHAN_AGE)
+                if swept.orphans or swept.lost:
+                    orphans, lost = len(swept.orphans), len(swept.lost)
+                    trace.error("the vault: %d items that no case names, %d that lost their key", orphans, lost)
             except HashmatchError as e:
                 trace.error("the vault was not swept: %s", e)
         if stopping.wait(ORPHAN_AGE.total_seconds()):

@@ -243,6 +243,8 @@ class Pipeline:
         try:
             await asyncio.wrap_future(self._ledger.append(record, log=True, remember=submission.given_id))
         except AnsweredElsewhere:
+            if sealed and self._vault is not None:
+                await asyncio.to_thread(self._vault.destroy, found.verdict_id)
             # Another process was asked the same at the same time, and was first to commit: its answer is the answer.
             earlier = self._ledger.remembered(submission.request_id)
             if earlier is None:

@@ -16,7 +16,10 @@ _ANSWER = ("finding", "disposition", "matches_found")
 
 def of_answers(logged: VerdictRecord, again: VerdictRecord, word: str) -> Iterator[str]:
     """What was found, what it asks for, what did not count, what was not searched; `word` names the second one."""
-    yield from changed("", logged, again, word, only=_ANSWER)
+    floored = VerdictRecord()  # policy asked for that much whatever the lists did, and it is not asked again here
+    floored.CopyFrom(again)
+    floored.disposition = max(again.disposition, logged.floor)
+    yield from changed("", logged, floored, word, only=_ANSWER)
     yield from _of_entries("match", _by_entry(logged.matches), _by_entry(again.matches), word)
     yield from _of_set_aside(logged.set_aside, again.set_aside, word)
     for name in ("matches", "set_aside"):

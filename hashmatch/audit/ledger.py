@@ -244,6 +244,7 @@ class Ledger(LedgerReader):
         for told in (fact.record, fact.answer.verdict if fact.answer is not None else None):
             if told is not None:
                 told.case_id, told.no_case = named.case_id, named.no_case
+                told.disposition, told.floor = named.disposition, named.floor
         return follow
 
     @contextmanager

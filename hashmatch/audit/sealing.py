@@ -56,7 +56,7 @@ class Sealing:
         """Moves what is personal in an event's verdict into its sealed part."""
         verdict = event.verdict
         sealed = SealedVerdict(request_id=verdict.request_id, question_digest=verdict.question_digest)
-        about = whose(verdict.subject)
+        about = whose(verdict.subject) or _nobodys(verdict.verdict_id)
         if verdict.HasField("subject"):
             surface, region = verdict.subject.surface, verdict.subject.region
             sealed.subject.CopyFrom(verdict.subject)
@@ -111,6 +111,10 @@ class Sealing:
         """What a subject's rows are found by; empty where nobody is named."""
         about = whose(subject)
         return self._subject_digest(about) if about else b""
+
+    def verdict_digest(self, verdict_id: str) -> bytes:
+        """What the rows of a verdict are found by whose subject nobody named."""
+        return self._subject_digest(_nobodys(verdict_id))
 
     def _subject_row(self, kind: Class, whose: bytes, month: int) -> bytes:
         return self._subject_digest(whose) + struct.pack(">BH", kind, month)
@@ -199,6 +203,10 @@ def whose(subject: Subject) -> bytes:
     if subject.uploader_id:
         return b"u\0" + subject.uploader_id.encode()
     return b"c\0" + subject.content_id.encode() if subject.content_id else b""
+
+
+def _nobodys(verdict_id: str) -> bytes:
+    return b"v\0" + verdict_id.encode()
 
 
 def _month(at: datetime) -> int:

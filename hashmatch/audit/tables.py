@@ -35,7 +35,7 @@ The workflow's tables, whose rows are messages of cases.proto and reports.proto 
     inquiries      inquiry id                       → InquiryRecord
     inquiry_due    µs u64, inquiry id               → nothing        of those that are open
     grants         case id, 0, grant id             → GrantRecord
-    evidence_gone  verdict id                       → nothing        sealed media whose destruction is in the log, not done
+    evidence_gone  verdict id                       → nothing        sealed media that the log says is destroyed
     pages          page id                          → PageRecord
     pages_open     page id                          → nothing        those that are not over
     blind_reviews  case id, 0, round u32            → BlindReview

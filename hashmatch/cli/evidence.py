@@ -17,7 +17,7 @@ from hashmatch.evidence import durable, upkeep
 from hashmatch.evidence.master import create_master_file, rotate_master_file
 from hashmatch.evidence.vault import Vault
 from hashmatch.media.levels import Level, NoFrame, View, Viewed
-from hashmatch.office import Office
+from hashmatch.office import ORPHAN_AGE, Office
 from hashmatch.v1.cases_pb2 import GrantRecord
 from hashmatch.workflow.viewing import GRANTED_MINUTES
 
@@ -179,7 +179,7 @@ def _vault(office: Office) -> Vault:
 def check(args: argparse.Namespace) -> int:
     with office_opening.opened(args, evidence=True) as office:
         vault = _vault(office)
-        damaged = list(upkeep.check(vault))
+        damaged = list(upkeep.check(vault, office.destroying.wanted()))
         number = sum(1 for _ in vault.items())
     for one in damaged:
         if args.json:
@@ -193,7 +193,7 @@ def check(args: argparse.Namespace) -> int:
 
 def orphans(args: argparse.Namespace) -> int:
     with office_opening.reading(args, "evidence orphans", evidence=True) as office:
-        swept = upkeep.sweep(_vault(office), lambda one: _named(office, one), clock.now())
+        swept = upkeep.sweep(_vault(office), office.destroying.keeps, clock.now() - ORPHAN_AGE)
     for one in swept.orphans:
         if args.json:
             format.emit({"item": one.item_id, "sealed_at": one.sealed_at.isoformat(), "bytes": one.size})
@@ -202,13 +202,6 @@ def orphans(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"{len(swept.orphans)} sealed items that no case names")
     return 0
-
-
-def _named(office: Office, verdict_id: str) -> bool:
-    try:
-        return bool(office.ledger.verdict(verdict_id).verdict.case_id)
-    except NotFound:
-        return False
 
 
 def master(args: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ SHOWN = 1000  # rows at most
 
 OPEN_EXAMPLE = """\
 examples:
-  hashmatch inquiries open LE_PRESERVATION --agency Police --contact a@p.example --jurisdiction US --reference 17 --case c_1
+  hashmatch inquiries open LE_PRESERVATION --agency FBI --contact a@p.example --jurisdiction US --reference 7 --case c_1
   hashmatch inquiries open USER --content post-4711 --imminent
 
 What must not be lost is held at once; who asks is verified afterwards.

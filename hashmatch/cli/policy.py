@@ -41,7 +41,7 @@ def show(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> int:
     file = args.file or args.settings.policy
     try:
-        text = file.read_text("utf-8") if file else (files("hashmatch.workflow") / "default_policy.toml").read_text()
+        text = (file or files("hashmatch.workflow") / "default_policy.toml").read_text("utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise BadConfig(f"cannot read {file}: {e}") from e
     read = policy_file.parse(text)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -55,36 +56,46 @@ class FileMaster:
     """Keys of 32 bytes in a file, a line of base64 each; lines with # are remarks.
 
     The first wraps. The others are older ones, which still unwrap what they had wrapped: AES-256-GCM, the context as
-    associated data, and the key's id in front.
+    associated data, and the key's id in front. A file that changes is read again, so that a server that runs goes over
+    to a new key; one that is gone or wrong by then changes nothing until the next start.
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads the file, once.
+        """Reads the file.
 
         Raises:
             BadConfig: it cannot be read, others than its owner may, or it holds something else.
         """
-        keys = _read(path)
         self._path = path
-        self._keys = {_id(key): AESGCM(key) for key in keys}
-        self._first = _id(keys[0])
+        self._seen = _stamp(path)
+        self._keys = _by_id(_read(path))  # exchanged whole, never changed: for any thread
 
     @property
     def id(self) -> str:
-        return self._first.hex()
+        return next(iter(self._current())).hex()
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
+        by, cipher = next(iter(self._current().items()))
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return self._first + nonce + self._keys[self._first].encrypt(nonce, key, context)
+        return by + nonce + cipher.encrypt(nonce, key, context)
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         by, rest = wrapped[:_ID_BYTES], wrapped[_ID_BYTES:]
-        if by not in self._keys:
+        cipher = self._current().get(by)
+        if cipher is None:
             raise BadConfig(f"key {by.hex()} is not in {self._path}")
         try:
-            return self._keys[by].decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], context)
+            return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], context)
         except (InvalidTag, ValueError):
             raise Corrupt(f"a key wrapped by {by.hex()} is damaged, or another item's") from None
+
+    def _current(self) -> dict[bytes, AESGCM]:
+        stamp = _stamp(self._path)
+        if stamp not in (None, self._seen):
+            with suppress(BadConfig):
+                self._keys = _by_id(_read(self._path))
+            self._seen = stamp
+        return self._keys
 
 
 def create_master_file(path: Path) -> str:
@@ -150,6 +161,19 @@ def _key(text: bytes, where: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise BadConfig(f"{where}: {len(key)} bytes, want {KEY_BYTES}")
     return key
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does; None: it is not there. To be taken before the file is read."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _by_id(keys: list[bytes]) -> dict[bytes, AESGCM]:
+    return {_id(key): AESGCM(key) for key in keys}
 
 
 def _id(key: bytes) -> bytes:

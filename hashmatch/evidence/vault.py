@@ -48,7 +48,7 @@ class Vault:
         """Touches nothing yet. `former`: other master keys, which only unwrap what they had wrapped."""
         self.directory, self.master = directory.absolute(), master
         self._former = {one.id: one for one in former}
-        self._proved = False  # so that nothing is wrapped by a key that does not open the rest
+        self._proved = ""  # the master key that has a canary, and nothing is wrapped by another
 
     # ── the master key ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -62,6 +62,7 @@ class Vault:
             Corrupt: a canary is damaged.
             StoreFull, StoreFailed: the disk refused.
         """
+        master_id = self.master.id  # it may change from here on
         with durable.translated(self.directory):
             canaries = [record for place in places(self.directory, canaries=True) if (record := place.record())]
             some = canaries or list({r.sealed.master_id: r for r in self._records()}.values())
@@ -74,8 +75,8 @@ class Vault:
             with self._open(Place(self.directory, record.sealed.item_id)) as opened:
                 if opened.read() != _CANARY:
                     raise Corrupt("a canary of the vault is not what was sealed")
-        self._seal(canary_place(self.directory, self.master.id), io.BytesIO(_CANARY), "text/plain", _NO_TIME)
-        self._proved = True
+        self._seal(canary_place(self.directory, master_id), io.BytesIO(_CANARY), "text/plain", _NO_TIME)
+        self._proved = master_id
 
     def _unwrap(self, record: Record) -> bytes:
         sealed = record.sealed
@@ -97,7 +98,7 @@ class Vault:
         """
         place = item_place(self.directory, item_id)
         media_type, at = described(media_type, at)
-        if not self._proved:
+        if self._proved != self.master.id:
             self.prove()
         return self._seal(place, io.BytesIO(media) if isinstance(media, bytes) else media, media_type, at)
 
@@ -194,7 +195,7 @@ class Vault:
             StoreFull, StoreFailed: it is as it was, or it is done and the former key file was not overwritten.
         """
         place = item_place(self.directory, item_id)
-        if not self._proved:
+        if self._proved != self.master.id:
             self.prove()
         with durable.translated(self.directory):
             place.make()

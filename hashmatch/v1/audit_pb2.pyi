@@ -159,6 +159,7 @@ class VerdictRecord(_message.Message):
     RETRO_FIELD_NUMBER: _builtins.int
     CASE_ID_FIELD_NUMBER: _builtins.int
     NO_CASE_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
     verdict_id: _builtins.str
     request_id: _builtins.str
     question_digest: _builtins.bytes
@@ -175,6 +176,8 @@ class VerdictRecord(_message.Message):
     case_id: _builtins.str
     """The case that a MATCH opened or joined, or why there is none."""
     no_case: Global___NoCase.ValueType
+    floor: _common_pb2.Disposition.ValueType
+    """The least that the case's policy asks for; unspecified: `disposition` is what the lists ask for."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -228,10 +231,11 @@ class VerdictRecord(_message.Message):
         retro: Global___RetroMatch | None = ...,
         case_id: _builtins.str = ...,
         no_case: Global___NoCase.ValueType = ...,
+        floor: _common_pb2.Disposition.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "coverage", b"coverage", "retro", b"retro", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_lists", b"asked_lists", "at", b"at", "case_id", b"case_id", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "frames", b"frames", "hashed", b"hashed", "height", b"height", "matches", b"matches", "matches_found", b"matches_found", "media_bytes", b"media_bytes", "media_type", b"media_type", "no_case", b"no_case", "policies", b"policies", "question_digest", b"question_digest", "request_id", b"request_id", "retro", b"retro", "set_aside", b"set_aside", "subject", b"subject", "verdict_id", b"verdict_id", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_lists", b"asked_lists", "at", b"at", "case_id", b"case_id", "coverage", b"coverage", "disposition", b"disposition", "finding", b"finding", "floor", b"floor", "frames", b"frames", "hashed", b"hashed", "height", b"height", "matches", b"matches", "matches_found", b"matches_found", "media_bytes", b"media_bytes", "media_type", b"media_type", "no_case", b"no_case", "policies", b"policies", "question_digest", b"question_digest", "request_id", b"request_id", "retro", b"retro", "set_aside", b"set_aside", "subject", b"subject", "verdict_id", b"verdict_id", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

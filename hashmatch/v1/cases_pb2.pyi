@@ -235,6 +235,9 @@ class Case(_message.Message):
     DESTROY_GROUND_FIELD_NUMBER: _builtins.int
     DESTROY_INQUIRY_ID_FIELD_NUMBER: _builtins.int
     TOLD_BY_FIELD_NUMBER: _builtins.int
+    CONTAIN_BY_FIELD_NUMBER: _builtins.int
+    REPORT_BY_FIELD_NUMBER: _builtins.int
+    DUTY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___CaseState.ValueType
     tier: Global___Tier.ValueType
@@ -262,6 +265,8 @@ class Case(_message.Message):
     destroy_inquiry_id: _builtins.str
     told_by: _builtins.str
     """Who told of it, where no match did: the inquiry's id."""
+    duty: _builtins.str
+    """The duty to keep that a finished report begins, as a kind of hold; empty: US_REPORT."""
     @_builtins.property
     def subject(self) -> _common_pb2.Subject:
         """Whose media it is: the uploader, or where none is named the content."""
@@ -308,12 +313,18 @@ class Case(_message.Message):
 
     @_builtins.property
     def breached(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Clocks that passed unmet: "acknowledge", "decide"."""
+        """Clocks that passed unmet: "contain", "acknowledge", "decide", "report"."""
 
     @_builtins.property
     def subject_verbs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Instructions about the whole case that were sent, by verb."""
 
+    @_builtins.property
+    def contain_by(self) -> _timestamp_pb2.Timestamp:
+        """By when the platform must have done what contains it, and a report be filed where one is due."""
+
+    @_builtins.property
+    def report_by(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -352,10 +363,13 @@ class Case(_message.Message):
         destroy_ground: _builtins.str = ...,
         destroy_inquiry_id: _builtins.str = ...,
         told_by: _builtins.str = ...,
+        contain_by: _timestamp_pb2.Timestamp | None = ...,
+        report_by: _timestamp_pb2.Timestamp | None = ...,
+        duty: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "closed_at", b"closed_at", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "detected_at", b"detected_at", "lease_until", b"lease_until", "reported_at", b"reported_at", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "closed_at", b"closed_at", "contain_by", b"contain_by", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "detected_at", b"detected_at", "lease_until", b"lease_until", "report_by", b"report_by", "reported_at", b"reported_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "destroy_asked_by", b"destroy_asked_by", "destroy_ground", b"destroy_ground", "destroy_inquiry_id", b"destroy_inquiry_id", "detected_at", b"detected_at", "dispatches", b"dispatches", "escalated_by", b"escalated_by", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "subject_verbs", b"subject_verbs", "tier", b"tier", "told_by", b"told_by", "uncontained", b"uncontained", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contain_by", b"contain_by", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "destroy_asked_by", b"destroy_asked_by", "destroy_ground", b"destroy_ground", "destroy_inquiry_id", b"destroy_inquiry_id", "detected_at", b"detected_at", "dispatches", b"dispatches", "duty", b"duty", "escalated_by", b"escalated_by", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "report_by", b"report_by", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "subject_verbs", b"subject_verbs", "tier", b"tier", "told_by", b"told_by", "uncontained", b"uncontained", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

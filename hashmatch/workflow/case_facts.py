@@ -16,6 +16,20 @@ from hashmatch.workflow.plan import Clocks, Instruction, Plan
 
 MAX_ENTRIES: Final = 1000  # of one case, by which copies are known; those beyond are each a cluster of their own
 MAX_CODES: Final = 16
+CLOCKS: Final = ("contain", "acknowledge", "decide", "report")
+
+
+def met(case: Case, clock: str) -> bool:
+    """Whether a clock need not run any more."""
+    match clock:
+        case "contain":
+            return case.HasField("contained_at")
+        case "acknowledge":
+            return case.HasField("acknowledged_at")
+        case "decide":
+            return case.HasField("decided_at")
+        case _:  # nothing is due to an authority, or it has it; or the case was cleared
+            return not case.authority or case.HasField("reported_at") or cleared(case)
 
 
 def state_of(case: Case) -> State:
@@ -62,14 +76,11 @@ def urge(case: Case, plan: Plan, now: datetime) -> None:
     if case.tier and tier < case.tier:
         _begin_again(case)
     case.tier = min(case.tier, tier) if case.tier else tier
-    acknowledge_by, decide_by = now + plan.acknowledge, now + plan.decide
-    if not case.HasField("acknowledge_by") or acknowledge_by < case.acknowledge_by.ToDatetime(UTC):
-        case.acknowledge_by.CopyFrom(convert.timestamp(acknowledge_by))
-    if not case.HasField("decide_by") or decide_by < case.decide_by.ToDatetime(UTC):
-        case.decide_by.CopyFrom(convert.timestamp(decide_by))
+    _sooner(case, plan, now)
     case.second_review.extend(why for why in plan.second_review if why not in case.second_review)
     case.rules.extend(rule for rule in plan.rules if rule not in case.rules)
-    case.authority = case.authority or plan.authority
+    if plan.authority and not case.authority:
+        case.authority, case.duty = plan.authority, plan.duty or ""
     case.policy_version = plan.version
 
 
@@ -80,6 +91,7 @@ def told_plan(clocks: Clocks, tier: int, authority: str) -> Plan:
     page = (Instruction("page", "somebody told of imminent harm"),) if tier == 0 else ()
     return Plan(
         tier=tier, instructions=(*waits, *page), acknowledge=clocks.acknowledge, decide=clocks.decide,
+        contain=clocks.contain, report=clocks.report,
         authority=authority, rules=("somebody told of it",),
     )  # fmt: skip
 
@@ -87,16 +99,22 @@ def told_plan(clocks: Clocks, tier: int, authority: str) -> Plan:
 def hasten(case: Case, clocks: Clocks, now: datetime) -> None:
     """Lets the clocks of a more urgent tier begin: a person must take it again, sooner than before."""
     _begin_again(case)
-    for at, within in ((case.acknowledge_by, clocks.acknowledge), (case.decide_by, clocks.decide)):
-        if not at.seconds or now + within < at.ToDatetime(UTC):
-            at.CopyFrom(convert.timestamp(now + within))
+    _sooner(case, clocks, now)
+
+
+def _sooner(case: Case, wanted: Plan | Clocks, now: datetime) -> None:
+    """Lets each clock end by what is wanted from now, where that is sooner than it would."""
+    for clock in CLOCKS:
+        at, by = getattr(case, f"{clock}_by"), now + getattr(wanted, clock)
+        if not at.seconds or by < at.ToDatetime(UTC):
+            at.CopyFrom(convert.timestamp(by))
 
 
 def restart(case: Case, clocks: Clocks, now: datetime) -> None:
     """Lets the clocks of a case that is worked again begin again."""
     _begin_again(case)
-    case.acknowledge_by.CopyFrom(convert.timestamp(now + clocks.acknowledge))
-    case.decide_by.CopyFrom(convert.timestamp(now + clocks.decide))
+    for clock in CLOCKS:
+        getattr(case, f"{clock}_by").CopyFrom(convert.timestamp(now + getattr(clocks, clock)))
 
 
 def _begin_again(case: Case) -> None:

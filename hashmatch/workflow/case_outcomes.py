@@ -14,7 +14,7 @@ from hashmatch.v1.cases_pb2 import Case, DispatchRecord
 from hashmatch.workflow import case as life
 from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.case import State, Step
-from hashmatch.workflow.case_facts import cleared, state_of, tier_of
+from hashmatch.workflow.case_facts import cleared, met, state_of, tier_of
 from hashmatch.workflow.case_steps import SERVICE
 from hashmatch.workflow.consequences import Consequences
 from hashmatch.workflow.hold_table import Kind
@@ -73,7 +73,7 @@ class Outcomes(Consequences):
                 raise Refused(f"it was undone since by {other.id}; say that it failed instead")
         return self.dispatched(log, lambda box: box.retry(log, dispatch_id), dispatch_id)
 
-    def reported(self, log: Appending, case_id: str, *, duty: str = "US_REPORT", receipt: str = "") -> Case:
+    def reported(self, log: Appending, case_id: str, *, duty: str = "", receipt: str = "") -> Case:
         """The case, once the report that was due is finished; the clock of `duty`, a kind of hold, begins."""
         before, case = self._open(log, case_id)
         self._note_report(log, case, receipt, duty)
@@ -115,7 +115,7 @@ class Outcomes(Consequences):
         said.state, said.receipt = "FINISHED", receipt.strip()
         log.append(event)
         trace.info("a report of case %s was recorded by %s", case_id, by)
-        return self.reported(log, case_id, duty=duty or Kind.US_REPORT, receipt=receipt.strip())
+        return self.reported(log, case_id, duty=duty, receipt=receipt.strip())
 
     def page(self, log: Appending, case_id: str, reason: str) -> None:
         """Pages about a case of T0 or T1."""
@@ -127,12 +127,8 @@ class Outcomes(Consequences):
     def breach(self, log: Appending, case_id: str, clock: str) -> Case:
         """The case, whose clock has passed unmet."""
         before, case = self._open(log, case_id)
-        met, by = (
-            (case.HasField("acknowledged_at"), case.acknowledge_by)
-            if clock == "acknowledge"
-            else (case.HasField("decided_at"), case.decide_by)
-        )
-        if clock not in case.breached and not met and by.ToDatetime(UTC) <= log.at:
+        by = getattr(case, f"{clock}_by").ToDatetime(UTC)
+        if clock not in case.breached and not met(case, clock) and by <= log.at:
             case.breached.append(clock)
             if (state_of(case), Step.BREACH) in life.NEXT:
                 self._step(log, case, Step.BREACH, SERVICE, [clock.upper()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -28,6 +28,13 @@ MAX_NOTE = 4000  # characters of what a person wrote
 
 Route = Callable[[str], Iterable[str]]
 """The destinations that want a verb."""
+
+
+class Planning(Protocol):
+    """What policy wants."""
+
+    def __call__(self, record: VerdictRecord, now: datetime, *, first: Collection[tuple[str, str]] = ()) -> Plan | None:
+        """Of a verdict, at that time; None: nothing. `first`: list and entry of those that never made a case before."""
 
 
 class Kept(Protocol):
@@ -70,7 +77,7 @@ class Steps:
         self,
         env: Env,
         sealing: Sealing,
-        plan: Callable[[VerdictRecord, datetime], Plan | None],
+        plan: Planning,
         route: Route = lambda _verb: (),
         filing: Filing | None = None,
         clocks: Sequence[Clocks] = (),
@@ -80,7 +87,7 @@ class Steps:
     ) -> None:
         """
         Args:
-            plan: what policy wants of a verdict at that time; None: nothing, then there is no case.
+            plan: what policy wants of a verdict; None: nothing, then there is no case.
             filing: files what a case is about; None: a person does that elsewhere.
             clocks: of T0..T3, that begin when a case is made more urgent.
             evidence: what is kept sealed of a submission, by its verdict's id; None: nothing is.
@@ -110,7 +117,7 @@ class Steps:
         if (receipt := self._filing.finished(log, case.id)) is not None:
             self._note_report(log, case, receipt)
 
-    def _note_report(self, log: Appending, case: Case, receipt: str, duty: str = Kind.US_REPORT) -> None:
+    def _note_report(self, log: Appending, case: Case, receipt: str, duty: str = "") -> None:
         """The report that was due is finished: the duty to keep begins, once."""
         if case.HasField("reported_at"):
             return
@@ -118,7 +125,7 @@ class Steps:
         self.holding.place(
             log,
             case.id,
-            kind=duty,
+            kind=duty or case.duty or Kind.US_REPORT,
             ground="the finished report",
             by=SERVICE,
             since=log.at,

@@ -13,6 +13,7 @@ from hashmatch.errors import NotFound
 from hashmatch.store.env import Env, Txn
 from hashmatch.v1.cases_pb2 import CASE_STATE_CLOSED, Case, CaseItem, CaseState, HoldRecord, Tier
 from hashmatch.v1.common_pb2 import Subject
+from hashmatch.workflow.case_facts import CLOCKS, met
 from hashmatch.workflow.rows import Keys, Messages, time_key
 
 MAX_SCANNED = 5000  # rows that one page looks at, so that no reader holds up the reuse of the file for long
@@ -82,6 +83,8 @@ class CaseStore:
         """Adds an item to a case, which is then to be `put`."""
         self._items.put(txn, case.id.encode() + b"\0" + _ITEM.pack(case.items), item)
         case.items += 1
+        if not self._sealing.subject_digest(item.subject):  # then its verdict is all that its keys are known by
+            self._subjects.put(txn, self._sealing.verdict_digest(item.verdict_id), case.id)
         for entry in item.entries:
             self._entries.put(txn, f"{entry}\0{case.id}".encode())
 
@@ -204,12 +207,8 @@ def _order_key(case: Case) -> bytes:
 
 def _clock_keys(case: Case) -> list[bytes]:
     """Of the clocks that run."""
-    clocks = (
-        ("acknowledge", case.HasField("acknowledge_by"), case.acknowledge_by, case.HasField("acknowledged_at")),
-        ("decide", case.HasField("decide_by"), case.decide_by, case.HasField("decided_at")),
-    )
     return [
-        time_key(by.ToDatetime(UTC)) + f"{case.id}\0{clock}".encode()
-        for clock, runs, by, met in clocks
-        if runs and not met and clock not in case.breached
+        time_key(getattr(case, f"{clock}_by").ToDatetime(UTC)) + f"{case.id}\0{clock}".encode()
+        for clock in CLOCKS
+        if getattr(case, f"{clock}_by").seconds and not met(case, clock) and clock not in case.breached
     ]

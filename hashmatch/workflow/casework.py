@@ -20,7 +20,7 @@ from hashmatch.v1.cases_pb2 import (
     CaseState,
     Decision,
 )
-from hashmatch.v1.common_pb2 import Subject
+from hashmatch.v1.common_pb2 import Disposition, Subject
 from hashmatch.workflow import case as life
 from hashmatch.workflow.case import Opinion, State, Step
 from hashmatch.workflow.case_facts import (
@@ -63,13 +63,16 @@ class Casework(Outcomes):
             record.no_case = NO_CASE_SHADOW
             return lambda: None
         try:
-            plan = self._plan(record, log.at)
+            plan = self._plan(record, log.at, first=self._first(log, record))
         except Exception:  # whatever is wrong with the rules, a match must be written down, and a person must see it
             trace.exception("the policy failed on verdict %s; its case waits for a person", record.verdict_id)
             plan = FALLBACK
         if plan is None:
             record.no_case = NO_CASE_POLICY
             return lambda: None
+        if plan.disposition is not None:
+            record.floor = Disposition.Value(f"DISPOSITION_{plan.disposition.name}")
+            record.disposition = max(record.disposition, record.floor)
         before, case = self._open_or_join(log, record.subject)
         record.case_id, record.no_case = case.id, NO_CASE_UNSPECIFIED
         item = CaseItem(
@@ -81,6 +84,11 @@ class Casework(Outcomes):
             item.bits_within = within
 
         return lambda: self._take_in(log, case, before, plan, item)
+
+    def _first(self, log: Appending, record: VerdictRecord) -> list[tuple[str, str]]:
+        """The entries that never made a case before."""
+        pairs = [(match.list, match.entry_id) for match in record.matches if not match.shadow]
+        return [pair for pair in pairs if not self.store.made_by(log.txn, "/".join(pair), 1)]
 
     def tell(self, log: Appending, subject: Subject, *, told_by: str, tier: int) -> Case:
         """The case of what a person told of: opened, or joined, as after a match; nothing is done before a person

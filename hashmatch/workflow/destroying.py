@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
@@ -16,10 +17,10 @@ from hashmatch import convert
 from hashmatch.audit import tables
 from hashmatch.audit.leaves import Appending
 from hashmatch.audit.ledger import Ledger
-from hashmatch.errors import HashmatchError, Malformed, Refused
+from hashmatch.errors import Corrupt, HashmatchError, Malformed, NotFound, Refused
 from hashmatch.store.env import Txn
 from hashmatch.v1.audit_pb2 import Event
-from hashmatch.v1.cases_pb2 import CASE_STATE_CLOSED, Case, CaseItem, InquiryRecord
+from hashmatch.v1.cases_pb2 import CASE_STATE_CLOSED, Case, CaseItem, CaseState, InquiryRecord
 from hashmatch.workflow import destruction
 from hashmatch.workflow.case_steps import Kept
 from hashmatch.workflow.casework import Casework
@@ -99,9 +100,9 @@ class Destroying:
         if case.state != CASE_STATE_CLOSED:
             raise Refused(f"case {case.id} is kept: the case is open")
         request = self._request(log, case.id, inquiry_id) if inquiry_id else None
-        keys = [kept.key_id.hex() for item in items if (kept := self._vault_of().describe(item.verdict_id)) is not None]
+        keys = [kept.key_id.hex() for item in items if (kept := self._described(item)) is not None]
         return destruction.certificate(
-            Record(case_id=case.id, part=Part.MEDIA, retain_until=case.closed_at.ToDatetime(UTC) + self._retention),
+            Record(case_id=case.id, part=Part.MEDIA, retain_until=self._retained(case)),
             [hold_of(record) for record in self._cases.store.holds(log.txn, case.id)], log.at,
             key_ids=keys, digests=[item.evidence for item in items], ground=ground, by=by, request=request,
         )  # fmt: skip
@@ -128,6 +129,11 @@ class Destroying:
             item.destroyed_at.CopyFrom(convert.timestamp(log.at))
             self._gone.put(log.txn, item.verdict_id.encode())
         self._cases.store.put_items(log.txn, case.id, {item.verdict_id: item for item in items})
+
+    def _described(self, item: CaseItem) -> Kept | None:
+        with suppress(Corrupt):  # what is damaged must be destroyed all the same; its digest is known
+            return self._vault_of().describe(item.verdict_id)
+        return None
 
     def _vault_of(self) -> Vault:
         if self._vault is None:
@@ -161,11 +167,36 @@ class Destroying:
             if not after:
                 return
 
+    def keeps(self, verdict_id: str) -> bool:
+        """Whether what was uploaded is to be there, by the ledger: it was sealed, and not destroyed since."""
+        try:
+            case_id = self._ledger.verdict(verdict_id).verdict.case_id
+        except NotFound:
+            return False
+        with self._ledger.env.read() as txn:
+            items = self._cases.store.items(txn, case_id) if case_id else iter(())
+            return any(item.verdict_id == verdict_id and _kept(item) for item in items)
+
+    def wanted(self) -> Iterator[str]:
+        """The ids of all that is to be there."""
+        after = b""
+        while True:
+            with self._ledger.env.read() as txn:
+                page, after = self._cases.store.page(txn, states=set(CaseState.values()), after=after, limit=AT_ONCE)
+                found = [item.verdict_id for c in page for item in self._cases.store.items(txn, c.id) if _kept(item)]
+            yield from found
+            if not after:
+                return
+
     def _is_due(self, txn: Txn, case: Case, now: datetime) -> bool:
         if not any(_kept(item) for item in self._cases.store.items(txn, case.id)):
             return False
-        over = now > case.closed_at.ToDatetime(UTC) + self._retention
-        return over and not self._cases.holding.kept(txn, case.id, now)
+        record = Record(case_id=case.id, part=Part.MEDIA, retain_until=self._retained(case))
+        holds = [hold_of(one) for one in self._cases.store.holds(txn, case.id)]
+        return destruction.destructible(record, holds, now).allowed
+
+    def _retained(self, case: Case) -> datetime:
+        return case.closed_at.ToDatetime(UTC) + self._retention
 
 
 def repeat(destroying: Destroying, pause: Callable[[float], bool], seconds: float = 5.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from hashmatch.hashing.registry import REGISTRY
@@ -11,8 +12,9 @@ from hashmatch.workflow.plan import Plan
 from hashmatch.workflow.policy import Decision, Fact, Policy, decide
 
 
-def facts_of(record: VerdictRecord) -> list[Fact]:
-    """Of the matches that count: those of lists that are not in shadow mode."""
+def facts_of(record: VerdictRecord, first: Collection[tuple[str, str]] = ()) -> list[Fact]:
+    """Of the matches that count: those of lists that are not in shadow mode. `first`: list and entry id of those
+    entries that never matched before."""
     return [
         Fact(
             list=match.list,
@@ -25,17 +27,45 @@ def facts_of(record: VerdictRecord) -> list[Fact]:
             exact=match.hash_type in REGISTRY and REGISTRY[match.hash_type].exact,
             surface=record.subject.surface,
             region=record.subject.region,
+            attributes=dict(record.subject.attributes),
+            within=match.threshold - match.distance if match.threshold else None,
+            first_of_entry=(match.list, match.entry_id) in first,
+            held=match.held,
         )
         for match in record.matches
         if not match.shadow
     ]
 
 
-def decision_on(policy: Policy, record: VerdictRecord, now: datetime) -> Decision:
-    """What policy makes of a verdict."""
-    return decide(policy, facts_of(record), case_seed=record.verdict_id, now=now)
+def seed_of(record: VerdictRecord) -> str:
+    """What the sample for a second review is drawn by: whom the case is about, as `case_facts.about` says it.
+
+    All matches that join one case draw the same; drawn by verdict, a case of many matches would nearly always be drawn.
+    The case's own id is not known yet when policy is asked.
+    """
+    subject = record.subject
+    return f"u\0{subject.uploader_id}" if subject.uploader_id else f"c\0{subject.content_id or record.verdict_id}"
 
 
-def plan_by(policy: Policy, record: VerdictRecord, now: datetime) -> Plan | None:
-    """What policy wants of a verdict; None: nothing."""
-    return decision_on(policy, record, now).plan
+def decision_on(
+    policy: Policy,
+    record: VerdictRecord,
+    now: datetime,
+    *,
+    case_seed: str = "",
+    first: Collection[tuple[str, str]] = (),
+) -> Decision:
+    """What policy makes of a verdict; `first` as `facts_of`, `case_seed` as `decide`, `seed_of` where none is given."""
+    return decide(policy, facts_of(record, first), case_seed=case_seed or seed_of(record), now=now)
+
+
+def plan_by(
+    policy: Policy,
+    record: VerdictRecord,
+    now: datetime,
+    *,
+    case_seed: str = "",
+    first: Collection[tuple[str, str]] = (),
+) -> Plan | None:
+    """What policy wants of a verdict, as `decision_on`; None: nothing."""
+    return decision_on(policy, record, now, case_seed=case_seed, first=first).plan

@@ -1,4 +1,4 @@
-"""A policy as a TOML file, and what is wrong with one: said before it is in force."""
+"""A policy as a TOML file. What is wrong with one policy_check.py says, before it is in force."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
-from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 from hashmatch.errors import BadConfig, Malformed
-from hashmatch.workflow.plan import UNDO, Clocks
-from hashmatch.workflow.policy import TIERS, TRUST, VERBS, Band, Basis, Filing, Policy, Rule
+from hashmatch.types import Disposition
+from hashmatch.workflow.hold_table import RULES, Kind
+from hashmatch.workflow.hold_table import Basis as Holds
+from hashmatch.workflow.plan import VERBS, Basis, Clocks, Jurisdiction
+from hashmatch.workflow.policy import TIERS, TRUST, Band, Filing, Policy, Rule, SecondReview
+from hashmatch.workflow.policy_check import check
+from hashmatch.workflow.policy_reach import MAX_BITS
 
 CONDITIONS: Final = ("trust", "lists", "labels", "hash_types", "bands", "surfaces", "regions")
+MAX_RULES: Final = 200  # ours: each is held against all before it
+MAX_TEXTS: Final = 500  # ours, of one list of texts
 _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {"trust": TRUST, "bands": tuple(Band)}
 _RULE_KEYS: Final = frozenset(
-    {*CONDITIONS, "name", "reason", "tier", "now", "confirmed", "report", "authority", "second_review", "log_only"}
-)
+    {
+        *CONDITIONS, "max_distance", "attributes", "name", "reason", "tier", "disposition", "now", "confirmed",
+        "report", "authority", "second_review", "log_only",
+    }
+)  # fmt: skip
+_DISPOSITIONS: Final[Mapping[str, Disposition]] = {
+    one.name.lower(): one for one in (Disposition.REVIEW, Disposition.RESTRICT, Disposition.BLOCK)
+}
+_DUTIES: Final = tuple(kind for kind, rule in RULES.items() if rule.basis is Holds.LAW)
 LONGEST: Final = timedelta(days=366)  # of a clock
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-CONTRARY: Final = frozenset({frozenset((verb, undoing)) for verb, undoing in UNDO.items()})
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong with a policy; an error keeps it from being put into force."""
-
-    where: str
-    what: str
-    error: bool
 
 
 def load(file: Path | None) -> Policy:
@@ -65,13 +67,15 @@ def parse(text: str) -> Policy:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         raise Malformed(str(e), field="policy") from e
-    _only(given, {"near", "clocks", "sample", "rule", "basis"}, "")
+    _only(given, {"near", "clocks", "sample", "second_review", "rule", "basis", "jurisdiction"}, "")
     rules = [_rule(one, f"rule {number}") for number, one in enumerate(_tables(given, "rule"), 1)]
+    if len(rules) > MAX_RULES:
+        raise Malformed(f"{len(rules)}, want at most {MAX_RULES}", field="rule")
     clocks = given.get("clocks", {})
     _only(clocks, set(TIERS), "clocks.")
     near = given.get("near", {})
-    if not isinstance(near, dict) or not all(type(bits) is int and 0 <= bits <= 256 for bits in near.values()):
-        raise Malformed("want bits 0..256 by hash type", field="near")
+    if not isinstance(near, dict):
+        raise Malformed(f"want bits 0..{MAX_BITS} by hash type", field="near")
     sample = given.get("sample", {})
     _only(sample, set(TIERS), "sample.")
     if not all(type(one) is int and 0 <= one <= 1000 for one in sample.values()):
@@ -79,8 +83,12 @@ def parse(text: str) -> Policy:
     return Policy(
         rules=tuple(rules),
         clocks=tuple(_clocks(clocks.get(tier), f"clocks.{tier}") for tier in TIERS),
-        near=near,
+        near={name: _bits(near, name, "near.") for name in near},
         bases=tuple(_basis(one, f"basis {number}") for number, one in enumerate(_tables(given, "basis"), 1)),
+        jurisdictions=tuple(
+            _jurisdiction(one, f"jurisdiction {number}") for number, one in enumerate(_tables(given, "jurisdiction"), 1)
+        ),
+        second_review=_second_review(given.get("second_review", {})),
         sample=tuple(sample.get(tier, 0) for tier in TIERS),
         version=hashlib.sha256(text.encode()).hexdigest(),
     )
@@ -99,33 +107,73 @@ def _rule(given: dict[str, Any], where: str) -> Rule:
     report = given.get("report", "never")
     if report not in [*Filing]:
         raise Malformed(f"want one of {', '.join(Filing)}", field=f"{where}: report")
-    log_only = given.get("log_only", False)
-    if not isinstance(log_only, bool):
-        raise Malformed("want true or false", field=f"{where}: log_only")
+    disposition = given.get("disposition")
+    if disposition is not None and disposition not in _DISPOSITIONS:
+        raise Malformed(f"want one of {', '.join(_DISPOSITIONS)}", field=f"{where}: disposition")
     return Rule(
         name=_text(given, "name", where, wanted=True), reason=_text(given, "reason", where, wanted=True), when=when,
         tier=tier, now=_texts(given, "now", where, VERBS), confirmed=_texts(given, "confirmed", where, VERBS),
         report=Filing(report), authority=_text(given, "authority", where),
-        second_review=_text(given, "second_review", where), log_only=log_only,
+        second_review=_text(given, "second_review", where), log_only=_flag(given, "log_only", f"{where}: "),
+        max_distance=_bits(given, "max_distance", f"{where}: ") if "max_distance" in given else None,
+        attributes=_attributes(given.get("attributes", {}), f"{where}: attributes"),
+        disposition=_DISPOSITIONS[disposition] if disposition is not None else None,
     )  # fmt: skip
+
+
+def _attributes(given: Any, where: str) -> dict[str, str]:
+    if not isinstance(given, dict) or not all(isinstance(one, str) for one in given.values()):
+        raise Malformed("want texts by name, as submissions give them", field=where)
+    if len(given) > MAX_TEXTS:
+        raise Malformed(f"want at most {MAX_TEXTS}", field=where)
+    return given
 
 
 def _basis(given: dict[str, Any], where: str) -> Basis:
     _only(given, {"name", "surfaces", "regions", "since", "until"}, f"{where}: ")
     return Basis(
         _text(given, "name", where, wanted=True),
-        frozenset(_texts(given, "surfaces", where)),
-        frozenset(_texts(given, "regions", where)),
+        _places(given, "surfaces", where),
+        _places(given, "regions", where),
         _moment(given, "since", where),
         _moment(given, "until", where),
     )
 
 
+def _jurisdiction(given: dict[str, Any], where: str) -> Jurisdiction:
+    where = f"{where} ('{given['name']}')" if isinstance(given.get("name"), str) else where
+    _only(given, {"name", "regions", "authority", "duty", "deadline", "default"}, f"{where}: ")
+    duty = given.get("duty")
+    if duty is not None and duty not in _DUTIES:
+        raise Malformed(f"want one of {', '.join(_DUTIES)}", field=f"{where}: duty")
+    deadline = given.get("deadline", {})
+    _only(deadline, set(TIERS), f"{where}: deadline.")
+    return Jurisdiction(
+        name=_text(given, "name", where, wanted=True), regions=_places(given, "regions", where),
+        authority=_text(given, "authority", where, wanted=True), duty=Kind(duty) if duty is not None else None,
+        deadlines=tuple(_length(deadline, tier, f"{where}: deadline") if tier in deadline else None for tier in TIERS),
+        default=_flag(given, "default", f"{where}: "),
+    )  # fmt: skip
+
+
+def _second_review(given: Any) -> SecondReview:
+    _only(given, {"first_of_entry", "high_impact", "near_threshold", "near_bits"}, "second_review.")
+    first, impact, near = (
+        _flag(given, name, "second_review.") for name in ("first_of_entry", "high_impact", "near_threshold")
+    )
+    bits = _bits(given, "near_bits", "second_review.") if "near_bits" in given else SecondReview().near_bits
+    return SecondReview(first_of_entry=first, high_impact=impact, near_threshold=near, near_bits=bits)
+
+
 def _clocks(given: Any, where: str) -> Clocks:
+    """Those of a tier: by default contained once somebody has to have taken it, and reported in twice the time to
+    decide."""
     if not isinstance(given, dict):
         raise Malformed("want acknowledge and decide", field=where)
-    _only(given, {"acknowledge", "decide"}, f"{where}.")
-    return Clocks(_length(given, "acknowledge", where), _length(given, "decide", where))
+    _only(given, {"acknowledge", "decide", "contain", "report"}, f"{where}.")
+    acknowledge, decide = _length(given, "acknowledge", where), _length(given, "decide", where)
+    contain = _length(given, "contain", where) if "contain" in given else acknowledge
+    return Clocks(acknowledge, decide, contain, _length(given, "report", where) if "report" in given else 2 * decide)
 
 
 def _length(given: dict[str, Any], name: str, where: str) -> timedelta:
@@ -136,6 +184,20 @@ def _length(given: dict[str, Any], name: str, where: str) -> timedelta:
     if length > LONGEST:
         raise Malformed(f"want at most {LONGEST.days} days", field=f"{where}.{name}")
     return length
+
+
+def _bits(given: dict[str, Any], name: str, where: str) -> int:
+    bits = given[name]
+    if type(bits) is not int or not 0 <= bits <= MAX_BITS:
+        raise Malformed(f"want bits 0..{MAX_BITS}", field=f"{where}{name}")
+    return bits
+
+
+def _flag(given: dict[str, Any], name: str, where: str) -> bool:
+    flag = given.get(name, False)
+    if not isinstance(flag, bool):
+        raise Malformed("want true or false", field=f"{where}{name}")
+    return flag
 
 
 def _moment(given: dict[str, Any], name: str, where: str) -> datetime | None:
@@ -167,9 +229,18 @@ def _texts(given: dict[str, Any], name: str, where: str, known: Collection[str] 
     found = given.get(name, [])
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise Malformed("want a list of texts", field=f"{where}: {name}")
+    if len(found) > MAX_TEXTS:
+        raise Malformed(f"want at most {MAX_TEXTS}", field=f"{where}: {name}")
     if known is not None and (odd := [one for one in found if one not in known]):
         raise Malformed(f"'{odd[0][:32]}' is not one of {', '.join(known)}", field=f"{where}: {name}")
     return tuple(found)
+
+
+def _places(given: dict[str, Any], name: str, where: str) -> frozenset[str]:
+    found = _texts(given, name, where)
+    if "" in found:
+        raise Malformed("want no empty text: what is not known is no place", field=f"{where}: {name}")
+    return frozenset(found)
 
 
 def _only(given: Any, known: Collection[str], where: str) -> None:
@@ -178,73 +249,3 @@ def _only(given: Any, known: Collection[str], where: str) -> None:
     for key in given:
         if key not in known:
             raise Malformed(f"unknown; known: {', '.join(sorted(known))}", field=f"{where}{key}")
-
-
-def check(policy: Policy, *, lists: Collection[str] | None = None) -> list[Finding]:
-    """What is wrong with a policy, errors and what is merely odd. `lists`: the names of those that exist."""
-    found = []
-    names = [rule.name for rule in policy.rules]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        found.append(Finding(f"rule '{name}'", "there are several of that name", True))
-    for number, rule in enumerate(policy.rules):
-        where = f"rule '{rule.name}'"
-        if takers := _takers(rule, policy.rules[:number]):
-            named = ", ".join(f"'{name}'" for name in takers)
-            found.append(Finding(where, f"is never reached: {named} before it take all that it would", True))
-        found += [Finding(where, what, True) for what in _contradictions(rule)]
-        if lists is not None:
-            for name in sorted(rule.when.get("lists", frozenset()) - set(lists)):
-                found.append(Finding(where, f"there is no list '{name}'", False))
-    if not _covers_all(policy):
-        found.append(Finding("rules", "some matches meet no rule: end with one that names every trust tier", True))
-    authorities = sorted({rule.authority for rule in policy.rules if rule.authority})
-    if len(authorities) > 1:
-        found.append(Finding("rules", f"name {' and '.join(authorities)}: a case goes to one authority", True))
-    for basis in policy.bases:
-        if basis.since is not None and basis.until is not None and basis.until <= basis.since:
-            found.append(Finding(f"basis '{basis.name}'", "ends before it begins", True))
-    return found
-
-
-def _cells(rule: Rule) -> set[tuple[str, str]]:
-    """The trust tiers and bands that a rule asks for."""
-    return set(product(rule.when.get("trust", TRUST), map(str, rule.when.get("bands", tuple(Band)))))
-
-
-def _takers(rule: Rule, earlier: Collection[Rule]) -> list[str]:
-    """The rules that together leave nothing for a later one; none where something is left.
-
-    What can be any text is compared rule by rule: several that each take a part of it are not seen through.
-    """
-    left = _cells(rule)
-    takers: list[str] = []
-    for one in earlier:
-        open_ = {name: wanted for name, wanted in one.when.items() if name not in _CLOSED}
-        wider = all(name in rule.when and rule.when[name] <= wanted for name, wanted in open_.items())
-        if wider and left & _cells(one):
-            takers.append(one.name)
-            left -= _cells(one)
-    return [] if left else takers
-
-
-def _covers_all(policy: Policy) -> bool:
-    """Whether every match meets a rule: one without conditions, or several that ask for trust and bands alone."""
-    plain = [rule for rule in policy.rules if set(rule.when) <= set(_CLOSED)]
-    return set(product(TRUST, map(str, Band))) <= set().union(*map(_cells, plain))
-
-
-def _contradictions(rule: Rule) -> list[str]:
-    found = []
-    verbs = {*rule.now, *rule.confirmed}
-    for pair in sorted(CONTRARY, key=sorted):
-        if pair <= verbs:
-            found.append(f"asks for {' and '.join(sorted(pair))}, which undo each other")
-    if rule.log_only and (verbs or rule.report is not Filing.NEVER):
-        found.append("says log_only, and asks for something")
-    if rule.report is not Filing.NEVER and not rule.authority:
-        found.append("wants a report, and names no authority")
-    if rule.report is Filing.UNREVIEWED and rule.second_review:
-        found.append("reports without review, and wants a second reviewer")
-    if twice := sorted(set(rule.now) & set(rule.confirmed)):
-        found.append(f"asks for {', '.join(twice)} at once and once confirmed")
-    return found

@@ -6,14 +6,17 @@ import base64
 import stat
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from hashmatch.errors import BadConfig, Conflict, Corrupt, StoreFailed
 from hashmatch.evidence.command import CommandMaster
 from hashmatch.evidence.master import FileMaster, create_master_file, rotate_master_file
+from hashmatch.evidence.vault import Vault
 
 KEY = bytes(range(32))
+AT = datetime(2026, 1, 2, tzinfo=UTC)
 LINE = base64.b64encode(KEY).decode()
 
 
@@ -54,14 +57,16 @@ def test_every_changed_byte_of_a_wrapped_key_is_found(tmp_path):
 def test_rotation_keeps_what_older_keys_wrapped(tmp_path):
     path = tmp_path / "master.key"
     create_master_file(path)
-    old = FileMaster(path)
-    wrapped = old.wrap(KEY, b"c")
+    master = FileMaster(path)
+    old_id, wrapped = master.id, master.wrap(KEY, b"c")
+    (tmp_path / "before").mkdir()
+    old = FileMaster(keep(tmp_path / "before" / "master.key", path.read_text()))
     new_id = rotate_master_file(path)
     new = FileMaster(path)
-    assert new.id == new_id != old.id
-    assert new.unwrap(wrapped, b"c") == KEY
+    assert (new.id, master.id, old.id) == (new_id, new_id, old_id)
+    assert [one.unwrap(wrapped, b"c") for one in (new, master, old)] == [KEY] * 3
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [one.name for one in tmp_path.iterdir()] == ["master.key"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["before", "master.key"]
     with pytest.raises(BadConfig, match="is not in"):
         old.unwrap(new.wrap(KEY, b"c"), b"c")
 
@@ -151,6 +156,22 @@ def test_a_command_that_hangs_is_ended_though_its_child_holds_the_pipe(service):
     with pytest.raises(StoreFailed, match=r"no answer within 0\.3 s"):
         CommandMaster([service, "hang"], seconds=0.3).unwrap(KEY, b"c")
     assert time.monotonic() - before < 5
+
+
+def test_a_vault_is_kept_by_a_command(service, tmp_path):
+    vault = Vault(tmp_path / "vault", CommandMaster([service, "well"]))
+    vault.seal("v_1", b"media", media_type="", at=AT)
+    again = Vault(tmp_path / "vault", CommandMaster([service, "well"]))
+    again.prove()
+    with again.open("v_1")[0] as opened:
+        assert opened.read() == b"media"
+    refused = Vault(tmp_path / "vault", CommandMaster([service, "refuse"]))
+    with pytest.raises(BadConfig, match=r"the vault's master key does not open it: .*kms unwrap: status 3"):
+        refused.prove()
+    empty = Vault(tmp_path / "empty", CommandMaster([service, "refuse"]))
+    with pytest.raises(StoreFailed, match="denied by policy"):
+        empty.seal("v_1", b"media", media_type="", at=AT)
+    assert [path.name for path in empty.directory.rglob("*") if path.is_file()] == [".lock"]
 
 
 @pytest.mark.parametrize("argv", [[], [""]])

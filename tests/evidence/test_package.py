@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,6 +107,16 @@ def test_a_changed_package_never_gives_other_parts():
     for at in (0, 100, len(sealed) - 17, len(sealed) - 1):
         with pytest.raises(Corrupt):
             read_package(sealed[:at], RECIPIENT, KEY)
+
+
+def test_parts_that_the_manifest_does_not_list_are_found():
+    _, sealed = written([Part("a", b"media", "")])
+    packed = io.BytesIO(pkcs7.pkcs7_decrypt_der(sealed, RECIPIENT, KEY, []))
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("b", b"more")
+    builder = pkcs7.PKCS7EnvelopeBuilder().set_data(packed.getvalue()).add_recipient(RECIPIENT)
+    with pytest.raises(Corrupt, match="not what its manifest says"):
+        read_package(builder.encrypt(Encoding.DER, [pkcs7.PKCS7Options.Binary]), RECIPIENT, KEY)
 
 
 @pytest.mark.parametrize(

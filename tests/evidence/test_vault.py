@@ -275,18 +275,38 @@ def test_a_rotated_master_key_takes_over(tmp_path, vault):
         held.seek(0)
         assert held.read() == bytes(len(stored))  # what the former key had wrapped
     assert retire(rotated) == ()  # it still wraps v_2
-    newest = path.read_text().splitlines()[0]
-    path.write_text(newest)
+    newest = tmp_path / "newest.key"
+    create_master_file(newest)
+    newest.write_text(path.read_text().splitlines()[0])
     with pytest.raises(BadConfig):
-        Vault(vault.directory, FileMaster(path)).prove()
+        Vault(vault.directory, FileMaster(newest)).prove()
     assert rotated.rewrap("v_2")
-    assert retire(rotated) == (vault.master.id,)
-    alone = Vault(vault.directory, FileMaster(path))
+    assert retire(rotated) == (first.master_id,)
+    alone = Vault(vault.directory, FileMaster(newest))
     alone.prove()
     sealed = alone.describe("v_1")
     assert (sealed.key_id, sealed.sha256, sealed.master_id) == (first.key_id, first.sha256, alone.master.id)
     assert [media_of(alone, item) for item in ("v_1", "v_2")] == [b"media", b"more"]
     assert list(check(alone)) == []
+
+
+def test_a_server_that_runs_goes_over_to_a_new_master_key(tmp_path, vault):
+    """Else it could not open what another process had wrapped anew, and would seal by a key that nobody checks."""
+    first = keep(vault)
+    path = tmp_path / "master.key"
+    new_id = rotate_master_file(path)
+    other_process = Vault(vault.directory, FileMaster(path))
+    other_process.rewrap("v_1")
+    assert retire(other_process) == (first.master_id,)
+    assert media_of(vault) == b"media"
+    assert keep(vault, "v_2").master_id == new_id
+    newest = path.read_text().splitlines()[0]
+    path.write_text(newest)
+    Vault(vault.directory, FileMaster(path)).prove()
+    for spoil in (lambda: path.write_text("not a key"), path.unlink):
+        spoil()
+        assert media_of(vault, "v_2") == b"media"
+        keep(vault, "v_3")
 
 
 def test_an_item_whose_master_key_is_gone_is_damage(tmp_path, vault):

@@ -46,7 +46,7 @@ class Work:
         self.reported, self.called_off, self.receipts = [], [], {}
         self.ledger = Ledger(state, now=lambda: self.now)
         self.cases = self.ledger.consequences = Casework(
-            self.ledger.env, self.ledger.sealing, lambda _record, _now: self.plan,
+            self.ledger.env, self.ledger.sealing, lambda _record, _now, first: self.plan,
             lambda verb: () if verb.endswith("suppress") else self.destinations, self,
             policy_file.load(None).clocks,
         )  # fmt: skip

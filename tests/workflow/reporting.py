@@ -69,7 +69,7 @@ class Office:
         self.ledger = ledger(state, now=now)
         self.store = ReportStore(self.ledger.env)
         self.cases = self.ledger.consequences = Casework(
-            self.ledger.env, self.ledger.sealing, lambda _record, _now: self.plan, filing=self
+            self.ledger.env, self.ledger.sealing, lambda _record, _now, first: self.plan, filing=self
         )
         self.shelf = Shelf({} if kept is None else kept)
         self.alerts = []
@@ -82,7 +82,8 @@ class Office:
         )  # fmt: skip
 
     def queue(self, log, case):
-        return self.store.queue(log, case, self.cases.store.items(log.txn, case.id), environment=self.environment)
+        items = self.cases.store.items(log.txn, case.id)
+        return self.store.queue(log, case, items, environment=self.environment, authority=case.authority)
 
     def call_off(self, log, case, by):
         self.store.call_off(log, case.id, by=by)

@@ -14,7 +14,7 @@ from hashmatch.workflow.case import State
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.subjects import Subjects
 
-from .conftest import plan_of
+from .conftest import match, plan_of
 
 WHO = Subject(uploader_id="uploader-1")
 TERMS = {"ground": "GDPR Art. 17", "by": "ann"}
@@ -125,3 +125,15 @@ def test_one_person_alone_ends_no_order(work):
         work.do("release_hold", case_id, hold.id, by="dan", reason="over")
     told = [e.hold_changed for e in work.ledger.events(limit=100) if e.HasField("hold_changed")]
     assert [(one.released, list(one.by)) for one in told] == [(False, ["ann"]), (True, ["bob", "cid"])]
+
+
+def test_a_case_of_nobody_keeps_the_keys_of_its_verdicts(work):
+    record = match("")
+    record.subject.Clear()
+    work.ledger.append(record, log=True, remember=False).result()
+    work.now += timedelta(days=400)
+    assert erasure.expire(work.ledger, days=31, now=work.now, ground="g", by="h", kept=Subjects(work.cases)) == 0
+    work.do("claim", record.case_id, by="ann")
+    work.do("decide", record.case_id, confirm=True, by="ann", roles=frozenset(Role), reason_codes=["SEEN"])
+    work.confirm_all(record.case_id)
+    assert erasure.expire(work.ledger, days=31, now=work.now, ground="g", by="h", kept=Subjects(work.cases)) == 1
