@@ -40,7 +40,6 @@ from hashmatch.store.traffic import Sample, Traffic
 from hashmatch.trials import Trials
 from hashmatch.types import Fingerprint, ListState, Revision, Wanted
 from hashmatch.v1.store_pb2 import EntryCountRecord, ListRecord, VersionRecord
-from hashmatch.workflow import policy_file
 from hashmatch.workflow.sender import Sender
 from hashmatch.workflow.subjects import Subjects
 
@@ -115,13 +114,15 @@ async def running(
             committed=watch.committed,
             feeds=(ListFeed(store), credentials),
             run=Run(
-                running_versions | {"policy": policy_file.load(settings.policy).version},
+                running_versions | {"policy": offices.policy_version(settings)},
                 config.digest(settings),
                 revision,
             ),
             origin=settings.log_origin,
         )
         closing.callback(ledger.close)
+        if serving and settings.cases:
+            offices.adopt_policy(ledger, settings)
         office = closing.enter_context(offices.opened(ledger, settings, credentials, serving=serving))
         if settings.cases:
             ledger.consequences = office.cases

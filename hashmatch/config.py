@@ -233,6 +233,9 @@ class Settings:
     policy: Path | None = _setting(
         None, _path_or_none, "TOML file of what follows from a match; none: the policy that comes with hashmatch"
     )
+    policy_persons: int = _setting(
+        2, _whole(1, 2), "persons who must agree to another policy; 1: a server takes its file over; the log says so"
+    )  # fmt: skip
     workflow: Path | None = _setting(
         None, _path_or_none, "TOML file of destinations and of who reports; none: nothing is sent"
     )

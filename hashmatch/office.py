@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -24,8 +24,9 @@ from hashmatch.evidence import upkeep
 from hashmatch.evidence.vault import Vault
 from hashmatch.roles import Role
 from hashmatch.store import keys
+from hashmatch.store.env import DATA_FILE
 from hashmatch.v1.reports_pb2 import ReportRow
-from hashmatch.workflow import destinations, policy_file
+from hashmatch.workflow import destinations, policy_file, policy_store
 from hashmatch.workflow import destroying as destroys
 from hashmatch.workflow.blind import Blind
 from hashmatch.workflow.calling import Telephones
@@ -37,11 +38,10 @@ from hashmatch.workflow.destroying import Destroying
 from hashmatch.workflow.double_review import Sampling
 from hashmatch.workflow.evidence import FromPlatform, FromVault
 from hashmatch.workflow.evidence_settings import EvidenceSettings
-from hashmatch.workflow.facts import plan_by
 from hashmatch.workflow.inquiries import Inquiries
 from hashmatch.workflow.pager import NAME as PAGER
 from hashmatch.workflow.pager import Pager, Pages
-from hashmatch.workflow.policy import Policy
+from hashmatch.workflow.policy_store import ClocksInForce, PolicyInForce, PolicyStore
 from hashmatch.workflow.report import Alert
 from hashmatch.workflow.report_preparing import Evidence
 from hashmatch.workflow.report_settings import Filing, ReportSettings
@@ -137,7 +137,7 @@ def casework(
     Raises:
         BadConfig: it, or the file of destinations, cannot be read, or is wrong.
     """
-    policy = policy_file.load(settings.policy)
+    policy = policy_in_force(ledger, settings)
     # Whoever works on the state without the server's own file goes by what the server kept: nothing must go nowhere.
     kept = settings.workflow is None and not serving
     routes = Routes.from_json(ledger.routes()) if kept else destinations.load(settings.workflow).routes
@@ -149,14 +149,43 @@ def casework(
         return [corrections.NAME] if verb in corrections.VERBS else routes.route(verb)
 
     return Casework(
-        ledger.env, ledger.sealing, partial(plan_by, policy), route, filing, policy.clocks, evidence,
-        _authority(policy),
+        ledger.env, ledger.sealing, policy, route, filing, ClocksInForce(policy), evidence, policy.authority,
     )  # fmt: skip
 
 
-def _authority(policy: Policy) -> str:
-    """Whom the policy's first rule that reports names: of what a person told of, nobody knows more."""
-    return next((rule.authority for rule in policy.rules if rule.authority), "")
+def policy_in_force(ledger: Ledger, settings: Settings) -> PolicyInForce:
+    """The policy of a ledger as it is now; before a server was ever started, the one that the settings name.
+
+    Raises:
+        BadConfig: that cannot be read, or has an error.
+    """
+    return PolicyInForce(ledger.env, policy_file.load(settings.policy))
+
+
+def policy_version(settings: Settings) -> str:
+    """The version that a server which starts now begins with.
+
+    Raises:
+        BadConfig: as `policy_in_force`.
+    """
+    wanted = policy_file.load(settings.policy).version
+    if not (settings.state / "ledger" / DATA_FILE).exists():
+        return wanted
+    with closing(Ledger(settings.state, readonly=True)) as ledger, ledger.env.read() as txn:
+        return PolicyStore(ledger.env).active(txn) or wanted
+
+
+def adopt_policy(ledger: Ledger, settings: Settings) -> None:
+    """Takes over the policy that a server is started with, as `policy_store.start`.
+
+    Raises:
+        BadConfig: it has an error, or two persons must agree to it first.
+    """
+    text = policy_file.text_of(settings.policy)
+    with ledger.changing() as log:
+        policy_store.start(
+            log, PolicyStore(ledger.env), text, named=settings.policy is not None, alone=settings.policy_persons == 1
+        )
 
 
 # ── beside a server ─────────────────────────────────────────────────────────────────────────────────────────────────

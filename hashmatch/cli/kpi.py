@@ -7,7 +7,7 @@ import argparse
 from hashmatch import clock, office
 from hashmatch.cli import format, log_opening
 from hashmatch.cli.verbs import Verbs, verb
-from hashmatch.workflow import figures, policy_file
+from hashmatch.workflow import figures
 from hashmatch.workflow.kpi_times import Share
 
 
@@ -17,7 +17,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with log_opening.opened(args, "kpi") as ledger:
-        policy = policy_file.load(args.settings.policy)
+        policy = office.policy_in_force(ledger, args.settings).now
         found = figures.figures(ledger, office.casework(ledger, args.settings), policy, clock.now())
     if args.json:
         format.emit(figures.told(found))

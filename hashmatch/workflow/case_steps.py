@@ -82,7 +82,7 @@ class Steps:
         filing: Filing | None = None,
         clocks: Sequence[Clocks] = (),
         evidence: Callable[[str], Kept | None] = lambda _verdict_id: None,
-        authority: str = "",
+        authority: Callable[[str], str] = lambda _region: "",
         blind: Blind | None = None,
     ) -> None:
         """
@@ -91,7 +91,7 @@ class Steps:
             filing: files what a case is about; None: a person does that elsewhere.
             clocks: of T0..T3, that begin when a case is made more urgent.
             evidence: what is kept sealed of a submission, by its verdict's id; None: nothing is.
-            authority: whom a confirmed case is reported to that no match opened; "": nobody.
+            authority: whom a confirmed case is reported to that no match opened, by its region; "": nobody.
             blind: asks others for second looks; None: nobody is asked.
         """
         self.store, self.outbox = CaseStore(env, sealing), Outbox(env, sealing)

@@ -97,7 +97,7 @@ class Casework(Outcomes):
         case.told_by = told_by
         item = CaseItem(verdict_id=told_by, at=convert.timestamp(log.at), subject=subject)
         clocks = self._clocks[tier] if self._clocks else Clocks(FALLBACK.acknowledge, FALLBACK.decide)
-        plan = told_plan(clocks, tier, self._authority)
+        plan = told_plan(clocks, tier, self._authority(subject.region))
         self._take_in(log, case, before, plan, item)
         return case
 

@@ -267,6 +267,12 @@ def _looked_at(disposition: Disposition) -> Disposition:
     return min(disposition, Disposition.REVIEW)
 
 
+def authority(policy: Policy, region: str) -> str:
+    """Whom a policy tells of what comes from a region, whichever rule decides: the first that reports says it."""
+    reporting = [rule for rule in policy.rules if rule.report is not Filing.NEVER]
+    return _told(policy, tuple(reporting[:1]), region)[1] if reporting else ""
+
+
 def _told(policy: Policy, rules: Collection[Rule], region: str) -> tuple[Jurisdiction | None, str]:
     """Who is told, and the row of the table that says so, where a rule leaves it to the table."""
     authority = next((rule.authority for rule in rules if rule.report is not Filing.NEVER), "")

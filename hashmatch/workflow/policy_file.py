@@ -44,16 +44,34 @@ def load(file: Path | None) -> Policy:
     Raises:
         BadConfig: it cannot be read, or has an error; says which.
     """
+    return accepted(text_of(file), str(file or "built in"))
+
+
+def text_of(file: Path | None) -> str:
+    """The text of a file, or of the one that comes with hashmatch.
+
+    Raises:
+        BadConfig: it cannot be read.
+    """
     try:
-        text = (files("hashmatch.workflow") / "default_policy.toml" if file is None else file).read_text("utf-8")
+        return (files("hashmatch.workflow") / "default_policy.toml" if file is None else file).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise BadConfig(f"cannot read the policy {file}: {e}") from e
+
+
+def accepted(text: str, where: str = "") -> Policy:
+    """A policy that may be put into force. `where` names it in errors.
+
+    Raises:
+        BadConfig: it has an error; says which.
+    """
+    named = f"policy {where}".strip()
     try:
         policy = parse(text)
     except Malformed as e:
-        raise BadConfig(f"policy {file or 'built in'}: {e}") from e
+        raise BadConfig(f"{named}: {e}") from e
     if errors := [f"{one.where}: {one.what}" for one in check(policy) if one.error]:
-        raise BadConfig(f"policy {file or 'built in'}: {'; '.join(errors)}")
+        raise BadConfig(f"{named}: {'; '.join(errors)}")
     return policy
 
 

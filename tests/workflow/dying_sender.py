@@ -69,7 +69,7 @@ class DyingWebhook:
 def main(state: str, url: str, fatal: int, later: int) -> None:
     now = clock.now() + timedelta(minutes=later)
     with closing(Ledger(Path(state), now=lambda: now)) as ledger:
-        cases = Casework(ledger.env, ledger.sealing, lambda _record, _now: None, lambda _verb: ())
+        cases = Casework(ledger.env, ledger.sealing, lambda _record, _now, first: None, lambda _verb: ())
         boundaries = Boundaries(fatal)
         webhook = Webhook("platform", GuardedHttp(url, Egress(["127.0.0.0/8"])), [Secret(SECRET)])
         lines = {"platform": Line(DyingWebhook(webhook, boundaries))}

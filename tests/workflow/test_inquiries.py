@@ -46,8 +46,6 @@ def told(work):
         (e.inquiry_step.step, e.inquiry_step.state)
         for e in work.ledger.events(limit=1000)
         if e.HasField("inquiry_step")
-        for e in work.ledger.events(limit=1000)
-        if e.HasField("inquiry_step")
     ]
 
 

@@ -1,0 +1,201 @@
+"""Which policy is in force: kept in the ledger, changed by two, with an event of its own; and every one that ever was.
+
+The first that a server is started with is taken over as it is. From then on a change is proposed by one person and
+agreed to by another, and counts from the next verdict on, in every process. What is in force does not change because
+a file does, or because another version of hashmatch comes with other rules.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, overload
+
+from hashmatch.audit import tables
+from hashmatch.audit.leaves import Appending
+from hashmatch.errors import BadConfig, HashmatchError, NotFound, Refused
+from hashmatch.store.env import Env, Txn
+from hashmatch.v1.audit_pb2 import Event, VerdictRecord
+from hashmatch.workflow import policy_file
+from hashmatch.workflow.facts import plan_by
+from hashmatch.workflow.inputs import text
+from hashmatch.workflow.inquiry import another
+from hashmatch.workflow.plan import Clocks, Plan
+from hashmatch.workflow.policy import Policy, authority
+from hashmatch.workflow.rows import Keys
+
+_ACTIVE: Final = b"active"  # → version
+_PROPOSED: Final = b"proposed"  # → version, who and why, as JSON
+_TEXT: Final = b"text\0"  # + version → the file's text
+
+trace = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A policy that waits for a second person."""
+
+    version: str
+    by: str
+    reason: str
+
+
+class PolicyStore:
+    """The policies of a ledger, inside transactions that the caller opened. For any thread."""
+
+    def __init__(self, env: Env) -> None:
+        self._rows = Keys(env, tables.POLICIES)
+
+    def active(self, txn: Txn) -> str:
+        """The version that is in force; "" before a server was ever started."""
+        return self._rows.get(txn, _ACTIVE) or ""
+
+    def text(self, txn: Txn, version: str) -> str:
+        """A policy's text.
+
+        Raises:
+            NotFound: it was never in force, nor proposed.
+        """
+        found = self._rows.get(txn, _TEXT + version.encode()) if 0 < len(version) <= 64 else None
+        if found is None:
+            raise NotFound("no policy of that version was ever in force or proposed here")
+        return found
+
+    def proposal(self, txn: Txn) -> Proposal | None:
+        """What waits for a second person."""
+        found = self._rows.get(txn, _PROPOSED)
+        return Proposal(**json.loads(found)) if found else None
+
+    def adopt(self, log: Appending, given: str, *, by: str, approver: str = "", reason: str = "") -> Policy:
+        """Puts a policy into force by what its caller knows.
+
+        Raises:
+            Malformed, BadConfig: it is none, or has an error.
+        """
+        policy = policy_file.accepted(given)
+        event = Event()
+        said = event.policy_changed
+        said.version, said.previous, said.by = policy.version, self.active(log.txn), by
+        said.approver, said.reason = approver, reason
+        log.append(event)
+        self._rows.put(log.txn, _TEXT + policy.version.encode(), given)
+        self._rows.put(log.txn, _ACTIVE, policy.version)
+        self._rows.delete(log.txn, _PROPOSED)
+        return policy
+
+    def propose(self, log: Appending, given: str, *, by: str, reason: str) -> Proposal:
+        """A policy that waits for another person; it takes the place of one that waited.
+
+        Raises:
+            Malformed, BadConfig: it is none, or has an error. Refused: it is in force.
+        """
+        policy = policy_file.accepted(given)
+        if policy.version == self.active(log.txn):
+            raise Refused("this very policy is in force")
+        proposal = Proposal(policy.version, by, text(reason, "reason"))
+        self._rows.put(log.txn, _TEXT + policy.version.encode(), given)
+        self._rows.put(
+            log.txn, _PROPOSED, json.dumps({"version": proposal.version, "by": by, "reason": proposal.reason})
+        )
+        return proposal
+
+    def approve(self, log: Appending, version: str, *, by: str) -> Policy:
+        """Puts into force what another person proposed.
+
+        Args:
+            version: of the proposal, or its beginning: what was looked at.
+        Raises:
+            NotFound: nothing is proposed, or something else. Refused: the same person proposed it.
+        """
+        proposal = self.proposal(log.txn)
+        if proposal is None or len(version) < 8 or not proposal.version.startswith(version):
+            raise NotFound("no policy of that version is proposed; `hashmatch policy show --proposed` shows what is")
+        another(by, proposal.by)
+        given = self.text(log.txn, proposal.version)
+        return self.adopt(log, given, by=proposal.by, approver=by, reason=proposal.reason)
+
+    def withdraw(self, log: Appending) -> Proposal:
+        """Takes back what was proposed.
+
+        Raises:
+            NotFound: nothing is.
+        """
+        proposal = self.proposal(log.txn)
+        if proposal is None:
+            raise NotFound("no policy is proposed")
+        self._rows.delete(log.txn, _PROPOSED)
+        return proposal
+
+
+class PolicyInForce:
+    """The policy of a ledger as it is now. For any thread."""
+
+    def __init__(self, env: Env, otherwise: Policy) -> None:
+        """`otherwise`: before one was ever in force."""
+        self._env, self._store, self._known = env, PolicyStore(env), otherwise  # replaced whole
+        self._broken = ""
+
+    @property
+    def now(self) -> Policy:
+        """What is in force. One that this version of hashmatch cannot read leaves the one before in force, and is
+        told."""
+        with self._env.read() as txn:
+            version = self._store.active(txn)
+            if version in ("", self._known.version, self._broken):
+                return self._known
+            given = self._store.text(txn, version)
+        try:
+            self._known = policy_file.accepted(given)
+        except HashmatchError as e:
+            self._broken = version
+            trace.error("policy %s cannot be read by this version; %s stays: %s", version, self._known.version, e)
+        return self._known
+
+    def __call__(self, record: VerdictRecord, now: datetime, *, first: Collection[tuple[str, str]] = ()) -> Plan | None:
+        """As `case_steps.Planning`."""
+        return plan_by(self.now, record, now, first=first)
+
+    def authority(self, region: str) -> str:
+        """Whom the first rule that reports names: of what a person told of, nobody knows more."""
+        return authority(self.now, region)
+
+
+class ClocksInForce(Sequence[Clocks]):
+    """The clocks of T0..T3, as they are now."""
+
+    def __init__(self, policy: PolicyInForce) -> None:
+        self._policy = policy
+
+    def __len__(self) -> int:
+        return len(self._policy.now.clocks)
+
+    @overload
+    def __getitem__(self, tier: int) -> Clocks: ...
+    @overload
+    def __getitem__(self, tier: slice) -> Sequence[Clocks]: ...
+    def __getitem__(self, tier: int | slice) -> Clocks | Sequence[Clocks]:
+        return self._policy.now.clocks[tier]
+
+
+def start(log: Appending, store: PolicyStore, wanted: str, *, named: bool, alone: bool) -> None:
+    """Takes over the policy that a server is started with, where none is in force yet, or where one person may.
+
+    Args:
+        wanted: the text of the settings' file, or of what comes with hashmatch.
+        named: the settings name a file.
+        alone: one person may change the policy.
+    Raises:
+        BadConfig: the settings name another than is in force, and two must agree to that.
+    """
+    active, given = store.active(log.txn), policy_file.accepted(wanted)
+    if active == given.version or (active and not named):
+        return
+    if active and not alone:
+        raise BadConfig(
+            f"policy: the file is not what is in force ({active[:12]}): `hashmatch policy propose FILE`, and another "
+            "person approves it; or start without the setting"
+        )
+    store.adopt(log, wanted, by="settings", reason="as the server was started")
