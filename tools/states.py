@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import fields
 from enum import Enum
 
-from hashmatch.workflow import case, hold, outbox, report
+from hashmatch.workflow import case, hold, inquiry, outbox, paging_table, report
 
 HEAD = """\
-# States of cases, instructions, reports and holds
+# States of cases, instructions, reports, holds, inquiries and pages
 
 Made by `tools/genstates` from `hashmatch/workflow/`; do not edit. What is not in these tables is refused.
 """
@@ -38,6 +38,21 @@ def main() -> None:
     print("\n## Holds\n")
     table(
         ("kind", "placed when", "whose duty", "how long", "keeps", "ended by", "a cleared case ends it"), hold.table()
+    )
+    print("\n## Inquiries of users and agencies\n")
+    table(("kind", "meaning", "answered within", "whose time that is", "fulfilled once", "at once"), inquiry.table())
+    print()
+    table(("state", "meaning"), ((state.value, state.meaning) for state in inquiry.State))
+    print("\nWho approves is not who verified.\n")
+    table(("in", "step", "then"), ((state, step, to) for (state, step), to in inquiry.NEXT.items()))
+    print("\n## Pages\n")
+    table(("state", "meaning"), ((state.value, state.meaning) for state in paging_table.State))
+    print()
+    table(("in", "step", "then"), paging_table.table())
+    print()
+    table(
+        ("tier", "who is told, in turn", "each has", "all again after", "taken, again after", "waits in quiet hours"),
+        paging_table.tier_table(),
     )
 
 

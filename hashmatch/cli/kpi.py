@@ -39,6 +39,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"reversed: {_share(found.reversed_)}; copies: {_share(found.copies)}")
     if found.agreement is not None and found.agreement.kappa is not None:
         print(f"two reviewers agree: kappa {found.agreement.kappa:.2f} of {found.agreement.pairs}")
+    if found.blind is not None and found.blind.kappa is not None and found.blind.kappa_95 is not None:
+        low, high = found.blind.kappa_95
+        print(f"second looks agree: kappa {found.blind.kappa:.2f} ({low:.2f}–{high:.2f}) of {found.blind.pairs}")
+    print(f"reports with address, port, time, e-mail and views: {_share(found.reported.whole)}")
+    looks = ", ".join(f"{number} {level}" for level, number in found.looks.items()) or "none"
+    print(f"looks at evidence: {looks}; shown for at most {found.exposure_minutes:.0f} minutes")
     print("instructions: " + (", ".join(f"{n} {state}" for state, n in found.instructions.items()) or "none"))
     told = found.reconciled
     print(

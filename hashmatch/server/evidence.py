@@ -10,6 +10,7 @@ from hashmatch.server.case_calls import CaseCalls, Context, person
 from hashmatch.v1 import cases_pb2
 from hashmatch.v1.cases_pb2 import Case, GrantRecord
 from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.viewing import MAX_SECONDS
 
 
 class EvidenceCalls(CaseCalls):
@@ -45,6 +46,8 @@ class EvidenceCalls(CaseCalls):
         if request.level not in ("", *Level):
             raise Malformed(f"want {', '.join(Level)}", field="level")
         level = Level(request.level or Level.BLURRED)
+        if request.seconds > MAX_SECONDS:
+            raise Malformed(f"want at most {MAX_SECONDS}", field="seconds")
 
         def fetch() -> bytes:
             with self._ledger.env.read() as txn:
@@ -65,7 +68,7 @@ class EvidenceCalls(CaseCalls):
             raise Refused(f"there is no picture of it: {shown.reason.name}")
 
         def look(log: Appending, _cases: Casework) -> GrantRecord:
-            return self._office.viewing.look(log, case_id, verdict_id, level=level, by=by)
+            return self._office.viewing.look(log, case_id, verdict_id, level=level, by=by, seconds=request.seconds)
 
         await self._step(look)
         return cases_pb2.ViewEvidenceResponse(

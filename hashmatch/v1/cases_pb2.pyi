@@ -1676,12 +1676,15 @@ class ViewEvidenceRequest(_message.Message):
     VERDICT_ID_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     verdict_id: _builtins.str
     level: _builtins.str
     """"blurred" (default), "grey" or "full": the latter two take a grant."""
     frame: _builtins.int
     """Which of the frames that are shown, from 0."""
+    seconds: _builtins.int
+    """For how long it will be shown, at most 300; whoever shows it hides it then. 0: 10. Exposure is counted by it."""
     def __init__(
         self,
         *,
@@ -1689,10 +1692,11 @@ class ViewEvidenceRequest(_message.Message):
         verdict_id: _builtins.str = ...,
         level: _builtins.str = ...,
         frame: _builtins.int = ...,
+        seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "frame", b"frame", "level", b"level", "verdict_id", b"verdict_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "frame", b"frame", "level", b"level", "seconds", b"seconds", "verdict_id", b"verdict_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -13,6 +14,7 @@ from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import NotFound
 from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_UNSPECIFIED, VerdictRecord
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, CaseItem, CaseState
+from hashmatch.v1.cases_pb2 import Decision as Decided
 from hashmatch.v1.common_pb2 import FINDING_MATCH
 from hashmatch.workflow import kpi
 from hashmatch.workflow import outbox as sending
@@ -23,9 +25,16 @@ from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.kpi import ActionOutcome, CaseTimes, Decision, Milestone, Outcome
 from hashmatch.workflow.kpi_times import Backlog, Share, Times
 from hashmatch.workflow.policy import Policy
+from hashmatch.workflow.report import State as Report
+from hashmatch.workflow.report_rows import state_of as state_of_report
+from hashmatch.workflow.report_store import ReportStore
 from hashmatch.workflow.survival import NotReached
 
 EDGES: Final = (0, 10, 20, 31)  # bits, of the bands that precision is told by
+_CLOCKS: Final = {
+    Milestone.CONTAINED: "contain", Milestone.ACKNOWLEDGED: "acknowledge", Milestone.DECIDED: "decide",
+    Milestone.REPORTED: "report",
+}  # fmt: skip
 PAGE: Final = 500  # cases, events read in one transaction
 
 
@@ -41,7 +50,10 @@ class Figures:
     reversed_: Share
     copies: Share
     reconciled: kpi.Reconciliation
-    agreement: Agreement | None
+    agreement: Agreement | None  # of two who must both decide: the second knows what the first said
+    blind: Agreement | None  # of second looks by people who do not know
+    reported: kpi.Completeness
+    looks: Mapping[str, int]  # at evidence, by level
     instructions: Mapping[str, int]  # by what became of them
     exposure_minutes: float
 
@@ -59,6 +71,7 @@ def figures(ledger: Ledger, work: Casework, policy: Policy, now: datetime) -> Fi
     outcomes: list[ActionOutcome] = []
     clusters: list[tuple[str, int]] = []
     instructions: dict[str, int] = {}
+    facts: list[kpi.ReportFacts] = []
     for case in cases:
         with ledger.env.read() as txn:
             items = list(work.store.items(txn, case.id))
@@ -67,11 +80,14 @@ def figures(ledger: Ledger, work: Casework, policy: Policy, now: datetime) -> Fi
             instructions[sending.state_of(one).value] = instructions.get(sending.state_of(one).value, 0) + 1
         clusters += [(case.id, item.cluster) for item in items]
         decided = case.reviews[-1].decision if case.HasField("decided_at") and case.reviews else None
+        asked = {one.verdict_id for one in sent}
         for item in items:
             record = _verdict(ledger, item)
             if decided is not None and record is not None:
                 decisions += _decisions(record, decided == DECISION_CONFIRM, case.reviews[-1].by)
-            outcomes.append(ActionOutcome(match=item.verdict_id, acted=True, reversed=decided == DECISION_CLEAR))
+            if record is not None:  # else a person told of it
+                outcomes.append(_outcome(item, item.verdict_id in asked, decided))
+        facts += _report_facts(ledger, case, items)
     matches = []
     for record in _matches(ledger, last):
         matches.append(record.verdict_id)
@@ -80,16 +96,20 @@ def figures(ledger: Ledger, work: Casework, policy: Policy, now: datetime) -> Fi
             why = f"no case: {record.no_case}" if justified else ""
             outcomes.append(ActionOutcome(match=record.verdict_id, acted=False, why_not=why))
     clocks = {
-        Milestone.ACKNOWLEDGED: {tier: one.acknowledge for tier, one in enumerate(policy.clocks)},
-        Milestone.DECIDED: {tier: one.decide for tier, one in enumerate(policy.clocks)},
+        milestone: {tier: getattr(one, clock) for tier, one in enumerate(policy.clocks)}
+        for milestone, clock in _CLOCKS.items()
     }
+    shown = [event.revealed for event in _events(ledger) if event.HasField("revealed")]
+    with ledger.env.read() as txn:
+        blind = list(work.blind.pairs(txn)) if work.blind is not None else []
     return Figures(
         cases=len(cases), times={one: kpi.times(rows, one, now) for one in Milestone},
         attained={one: kpi.attainment(rows, one, found, now) for one, found in clocks.items()},
         backlog=kpi.backlog(rows, now), precision=kpi.precision(decisions), reversed_=kpi.reversals(outcomes),
         copies=kpi.duplicates(clusters), reconciled=kpi.reconcile(matches, outcomes),
-        agreement=agreement(_pairs(cases)), instructions=dict(sorted(instructions.items())),
-        exposure_minutes=sum(_shown(ledger)) / 60,
+        agreement=agreement(_pairs(cases)), blind=agreement(blind), reported=kpi.completeness(facts),
+        instructions=dict(sorted(instructions.items())), looks=dict(Counter(one.level for one in shown)),
+        exposure_minutes=sum(one.seconds for one in shown) / 60,
     )  # fmt: skip
 
 
@@ -113,6 +133,11 @@ def _times(case: Case) -> CaseTimes:
         decided=_moment(case, "decided_at", case.decided_at), reported=_moment(case, "reported_at", case.reported_at),
         closed=_moment(case, "closed_at", case.closed_at) if state_of(case) is State.CLOSED else None,
         wanted=frozenset(Milestone) - unwanted,
+        due={
+            milestone: getattr(case, f"{clock}_by").ToDatetime(UTC)
+            for milestone, clock in _CLOCKS.items()
+            if getattr(case, f"{clock}_by").seconds
+        },
     )  # fmt: skip
 
 
@@ -125,6 +150,30 @@ def _verdict(ledger: Ledger, item: CaseItem) -> VerdictRecord | None:
         return ledger.verdict(item.verdict_id).verdict
     except NotFound:
         return None
+
+
+def _outcome(item: CaseItem, asked: bool, decided: Decided.ValueType | None) -> ActionOutcome:
+    """What came of an item: something was asked of the platform, or a person decided, or will."""
+    if asked:
+        return ActionOutcome(match=item.verdict_id, acted=True, reversed=decided == DECISION_CLEAR)
+    why = "a person decided that nothing was to be done" if decided is not None else "waits for a person"
+    return ActionOutcome(match=item.verdict_id, acted=False, why_not=why)
+
+
+def _report_facts(ledger: Ledger, case: Case, items: Iterable[CaseItem]) -> Iterator[kpi.ReportFacts]:
+    """Of each report of a case that was filed: whether it had what its receivers work with."""
+    with ledger.env.read() as txn:
+        filed = [
+            row for row in ReportStore(ledger.env).of_case(txn, case.id) if state_of_report(row) is Report.FINISHED
+        ]
+    told = {item.verdict_id: item.subject.attributes for item in items}
+    for row in filed:
+        known = [told[file.verdict_id] for file in row.files if file.verdict_id in told]
+        sent = [file for file in row.files if file.file_id]
+        yield kpi.ReportFacts(
+            address_port_time=any(one.get("ip") and one.get("ip_port") for one in known),
+            email=any(one.get("email") for one in known), viewed_flag=bool(sent) and all(one.detailed for one in sent),
+        )  # fmt: skip
 
 
 def _decisions(record: VerdictRecord, confirmed: bool, by: str) -> Iterator[Decision]:
@@ -160,10 +209,6 @@ def _matches(ledger: Ledger, last: int) -> Iterator[VerdictRecord]:
             yield event.verdict
 
 
-def _shown(ledger: Ledger) -> Iterator[int]:
-    return (event.revealed.seconds for event in _events(ledger) if event.HasField("revealed"))
-
-
 def told(found: Figures) -> dict[str, Any]:
     """The figures as plain JSON: times in seconds, shares with their 95 % interval."""
     return {
@@ -185,10 +230,22 @@ def told(found: Figures) -> dict[str, Any]:
             "matches": found.reconciled.matches, "acted": found.reconciled.acted,
             "justified": found.reconciled.justified, "gap": found.reconciled.gap,
         },
-        "agreement": {"pairs": found.agreement.pairs, "kappa": found.agreement.kappa} if found.agreement else None,
+        "agreement": _agreed(found.agreement),
+        "blind_agreement": _agreed(found.blind),
+        "report_completeness": {
+            name: _share(getattr(found.reported, name))
+            for name in ("whole", "address_port_time", "email", "viewed_flag")
+        },
+        "looks": dict(found.looks),
         "instructions": dict(found.instructions),
         "exposure_minutes": found.exposure_minutes,
     }  # fmt: skip
+
+
+def _agreed(found: Agreement | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"pairs": found.pairs, "raw": found.raw, "kappa": found.kappa, "interval": found.kappa_95}
 
 
 def _times_told(row: Times) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -41,12 +41,13 @@ class CaseTimes:
     reported: datetime | None = None
     closed: datetime | None = None  # what had not happened by then never will
     wanted: frozenset[Milestone] = frozenset(Milestone)  # a cleared case is not reported, a near miss not contained
+    due: Mapping[Milestone, datetime] = field(default_factory=dict)  # its own deadlines; else the clock of its tier
     exposure_seconds: float = 0.0  # that its media were shown to anybody, blurred or not
 
     def __post_init__(self) -> None:
-        for field in ("detected", "contained", "acknowledged", "decided", "reported", "closed"):
-            if (given := getattr(self, field)) is not None:
-                moment(given, field)
+        for name in ("detected", "contained", "acknowledged", "decided", "reported", "closed"):
+            if (given := getattr(self, name)) is not None:
+                moment(given, name)
         if not 0 <= self.exposure_seconds < float("inf"):
             raise Malformed("want seconds from 0", field="exposure_seconds")
 
@@ -118,10 +119,9 @@ def attainment(
     for case in cases:
         if milestone not in case.wanted or case.tier not in clocks:
             continue
-        spell, clock = case.spell(milestone, at), clocks[case.tier].total_seconds()
-        breached = (at - case.detected).total_seconds() > clock
-        of[case.tier] += spell.over or breached
-        hits[case.tier] += spell.over and spell.seconds <= clock
+        due, reached = case.due.get(milestone, case.detected + clocks[case.tier]), case.at(milestone)
+        of[case.tier] += reached is not None or at > due
+        hits[case.tier] += reached is not None and reached <= due
     return {tier: Share(hits[tier], of[tier]) for tier in sorted(of)}
 
 

@@ -29,6 +29,7 @@ from hashmatch.workflow.rows import Messages
 GRANTED_MINUTES: Final = 15  # where nothing else is asked for
 MAX_MINUTES: Final = 8 * 60  # a shift
 MAX_PURPOSE: Final = 200
+SHOWN_SECONDS, MAX_SECONDS = 10, 300  # of one look; what is shown for longer is a new one
 VIEWED: Final = frozenset({Level.GREY, Level.FULL})
 """Levels at which a person sees what a picture shows. A blurred one is not opened in the sense of the law: to say that
 it was viewed would let police open unasked what nobody here has seen."""
@@ -91,18 +92,22 @@ class Viewing:
         self._leave(txn, now, case_id, level, by)
         return self._item(txn, case_id, verdict_id)
 
-    def look(self, log: Appending, case_id: str, verdict_id: str, *, level: Level, by: str) -> GrantRecord:
-        """Notes a look; the grant by which it is one.
+    def look(
+        self, log: Appending, case_id: str, verdict_id: str, *, level: Level, by: str, seconds: int = 0
+    ) -> GrantRecord:
+        """Notes a look of at most so many seconds; the grant by which it is one.
 
         Raises:
-            As `may`.
+            As `may`. Malformed: for too long.
         """
+        if not 0 <= seconds <= MAX_SECONDS:
+            raise Malformed(f"want at most {MAX_SECONDS}", field="seconds")
         item = self._item(log.txn, case_id, verdict_id)
         grant = self._leave(log.txn, log.at, case_id, level, by) or self._by_claim(log, case_id, by)
         event = Event()
         said = event.revealed
         said.grant_id, said.case_id, said.by, said.level = grant.id, case_id, by, level
-        said.purpose, said.verdict_id = grant.purpose, verdict_id
+        said.purpose, said.verdict_id, said.seconds = grant.purpose, verdict_id, seconds or SHOWN_SECONDS
         log.append(event)
         if level in VIEWED and by not in item.viewed_by:
             item.viewed_by.append(by)
