@@ -40,6 +40,7 @@ from hashmatch.store.traffic import Sample, Traffic
 from hashmatch.trials import Trials
 from hashmatch.types import Fingerprint, ListState, Revision, Wanted
 from hashmatch.v1.store_pb2 import EntryCountRecord, ListRecord, VersionRecord
+from hashmatch.workflow.case_steps import Watch as CaseWatch
 from hashmatch.workflow.sender import Sender
 from hashmatch.workflow.subjects import Subjects
 
@@ -80,6 +81,7 @@ class Watch:
 
     stage: Callable[[str, float], None] = lambda _name, _seconds: None  # of a submission, and its seconds
     committed: Callable[[int, float], None] = lambda _facts, _seconds: None  # one transaction of the ledger
+    stepped: CaseWatch = lambda _step, _case, _at, _codes: None  # a case, on whatever thread
 
 
 @asynccontextmanager
@@ -126,6 +128,7 @@ async def running(
         office = closing.enter_context(offices.opened(ledger, settings, credentials, serving=serving))
         if settings.cases:
             ledger.consequences = office.cases
+        office.cases.watch = watch.stepped
         live = live_index(store, settings, recipes, keeper.entry_ids)
         follower = Follower(
             live,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import (
@@ -29,7 +30,9 @@ from hashmatch.lists import terms
 from hashmatch.roles import RPCS
 from hashmatch.server.admission import Admission, Kind
 from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.cases_pb2 import Case
 from hashmatch.v1.common_pb2 import Finding, UnhashableReason
+from hashmatch.workflow.case import Step
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # nobody asks when a counter began
 
@@ -38,6 +41,11 @@ MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
 _STAGE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_WORK = (10, 60, 300, 900, 3600, 4 * 3600, 8 * 3600, 24 * 3600, 48 * 3600, 72 * 3600, 144 * 3600, 30 * 86_400)
+_MILESTONES = {
+    Step.CONTAIN: "contained", Step.CLAIM: "acknowledged", Step.CONFIRM: "decided", Step.CLEAR: "decided",
+    Step.REPORT: "reported",
+}  # fmt: skip
 _FACTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 OTHER = "other"  # for what is in no table
 
@@ -52,11 +60,18 @@ _COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "hashmatch_verdicts_total": ("Verdicts given.", ("finding",)),
     "hashmatch_unhashable_total": ("Hash types that were not searched.", ("hash_type", "reason")),
     "hashmatch_list_matches_total": ("Verdicts that matched in a list.", ("list",)),
+    "hashmatch_case_steps_total": ("Steps of cases; of BREACH, one for each clock.", ("step", "tier")),
+    "hashmatch_clocks_missed_total": ("Clocks of cases that passed unmet.", ("clock", "tier")),
     "hashmatch_reloads_total": ("Attempts to take over changed settings or certificates.", ("outcome",)),
 }
 _HISTOGRAMS: Mapping[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
     "hashmatch_request_seconds": ("Time to answer a call; of a stream, to its end.", ("method",), _LATENCY),
     "hashmatch_stage_seconds": ("Time of one stage of a submission.", ("stage",), _STAGE),
+    "hashmatch_case_seconds": (
+        "Time from the detection of a case to a milestone, once it is reached.",
+        ("milestone", "tier"),
+        _WORK,
+    ),
     "hashmatch_ledger_commit_seconds": ("Time of one transaction of the ledger, its sync included.", (), _STAGE),
     "hashmatch_ledger_commit_facts": ("Facts in one transaction of the ledger.", (), _FACTS),
 }
@@ -140,6 +155,17 @@ class Metrics:
     def committed(self, facts: int, seconds: float) -> None:
         self._histograms["hashmatch_ledger_commit_seconds"].observe(seconds)
         self._histograms["hashmatch_ledger_commit_facts"].observe(facts)
+
+    def stepped(self, step: Step, case: Case, at: datetime, codes: Sequence[str]) -> None:
+        """A step of a case; as `app.Watch`."""
+        tier = f"T{max(0, case.tier - 1)}"
+        self._counters["hashmatch_case_steps_total"].labels(step.value, tier).inc()
+        for missed in codes if step is Step.BREACH else ():
+            self._counters["hashmatch_clocks_missed_total"].labels(missed.lower(), tier).inc()
+        again = step is Step.CLAIM and case.HasField("acknowledged_at")
+        if (milestone := _MILESTONES.get(step)) is not None and not again:
+            seconds = (at - case.detected_at.ToDatetime(UTC)).total_seconds()
+            self._histograms["hashmatch_case_seconds"].labels(milestone, tier).observe(max(0.0, seconds))
 
     def answered(self, method: str, code: str, seconds: float) -> None:
         """A call of a full method name, with the name of its status."""

@@ -102,7 +102,7 @@ class Server:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self._health.report(False)
-        watch = app.Watch(stage=self._stage, committed=self._metrics.committed)
+        watch = app.Watch(stage=self._stage, committed=self._metrics.committed, stepped=self._metrics.stepped)
         async with AsyncExitStack() as closing:
             closing.callback(self._tracing.close)
             self._service = await closing.enter_async_context(app.running(self._settings, watch=watch, serving=True))

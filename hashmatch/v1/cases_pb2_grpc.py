@@ -154,6 +154,31 @@ class CaseServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.HandOverRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_cases__pb2.HandOverResponse.FromString,
                 _registered_method=True)
+        self.ListReports = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ListReports',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListReportsRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListReportsResponse.FromString,
+                _registered_method=True)
+        self.ResumeReport = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ResumeReport',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ResumeReportRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ResumeReportResponse.FromString,
+                _registered_method=True)
+        self.WithdrawReport = channel.unary_unary(
+                '/hashmatch.v1.CaseService/WithdrawReport',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawReportRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawReportResponse.FromString,
+                _registered_method=True)
+        self.RenewHold = channel.unary_unary(
+                '/hashmatch.v1.CaseService/RenewHold',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.RenewHoldRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.RenewHoldResponse.FromString,
+                _registered_method=True)
+        self.DiscloseInquiry = channel.unary_stream(
+                '/hashmatch.v1.CaseService/DiscloseInquiry',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.DiscloseInquiryRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.DiscloseInquiryResponse.FromString,
+                _registered_method=True)
         self.ListBlindReviews = channel.unary_unary(
                 '/hashmatch.v1.CaseService/ListBlindReviews',
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListBlindReviewsRequest.SerializeToString,
@@ -337,6 +362,41 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReports(self, request, context):
+        """Reports to authorities, and how far each is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeReport(self, request, context):
+        """Sets one going again that waits for a person, where it stopped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawReport(self, request, context):
+        """Has one retracted and not filed. What was filed cannot be taken back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewHold(self, request, context):
+        """Gives a hold another period, as the authority asks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscloseInquiry(self, request, context):
+        """What is known of an inquiry's cases and their evidence, sealed to the agency's certificate, in pieces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBlindReviews(self, request, context):
         """Second looks that the caller was asked for, of cases that others decided: not how.
         """
@@ -473,6 +533,31 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.HandOver,
                     request_deserializer=hashmatch_dot_v1_dot_cases__pb2.HandOverRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_cases__pb2.HandOverResponse.SerializeToString,
+            ),
+            'ListReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReports,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListReportsRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListReportsResponse.SerializeToString,
+            ),
+            'ResumeReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeReport,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ResumeReportRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ResumeReportResponse.SerializeToString,
+            ),
+            'WithdrawReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawReport,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawReportRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawReportResponse.SerializeToString,
+            ),
+            'RenewHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewHold,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.RenewHoldRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.RenewHoldResponse.SerializeToString,
+            ),
+            'DiscloseInquiry': grpc.unary_stream_rpc_method_handler(
+                    servicer.DiscloseInquiry,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.DiscloseInquiryRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.DiscloseInquiryResponse.SerializeToString,
             ),
             'ListBlindReviews': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBlindReviews,
@@ -1133,6 +1218,141 @@ class CaseService:
             '/hashmatch.v1.CaseService/HandOver',
             hashmatch_dot_v1_dot_cases__pb2.HandOverRequest.SerializeToString,
             hashmatch_dot_v1_dot_cases__pb2.HandOverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ListReports',
+            hashmatch_dot_v1_dot_cases__pb2.ListReportsRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ListReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ResumeReport',
+            hashmatch_dot_v1_dot_cases__pb2.ResumeReportRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ResumeReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/WithdrawReport',
+            hashmatch_dot_v1_dot_cases__pb2.WithdrawReportRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.WithdrawReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/RenewHold',
+            hashmatch_dot_v1_dot_cases__pb2.RenewHoldRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.RenewHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscloseInquiry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/DiscloseInquiry',
+            hashmatch_dot_v1_dot_cases__pb2.DiscloseInquiryRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.DiscloseInquiryResponse.FromString,
             options,
             channel_credentials,
             insecure,

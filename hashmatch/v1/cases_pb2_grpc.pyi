@@ -81,6 +81,16 @@ class CaseServiceStub:
     """Raises a page about nothing, to try the rota."""
     HandOver: _grpc.UnaryUnaryMultiCallable[_cases_pb2.HandOverRequest, _cases_pb2.HandOverResponse]
     """Leaves what is open to another who is on call."""
+    ListReports: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListReportsRequest, _cases_pb2.ListReportsResponse]
+    """Reports to authorities, and how far each is."""
+    ResumeReport: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ResumeReportRequest, _cases_pb2.ResumeReportResponse]
+    """Sets one going again that waits for a person, where it stopped."""
+    WithdrawReport: _grpc.UnaryUnaryMultiCallable[_cases_pb2.WithdrawReportRequest, _cases_pb2.WithdrawReportResponse]
+    """Has one retracted and not filed. What was filed cannot be taken back."""
+    RenewHold: _grpc.UnaryUnaryMultiCallable[_cases_pb2.RenewHoldRequest, _cases_pb2.RenewHoldResponse]
+    """Gives a hold another period, as the authority asks."""
+    DiscloseInquiry: _grpc.UnaryStreamMultiCallable[_cases_pb2.DiscloseInquiryRequest, _cases_pb2.DiscloseInquiryResponse]
+    """What is known of an inquiry's cases and their evidence, sealed to the agency's certificate, in pieces."""
     ListBlindReviews: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListBlindReviewsRequest, _cases_pb2.ListBlindReviewsResponse]
     """Second looks that the caller was asked for, of cases that others decided: not how."""
     ReviewBlind: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ReviewBlindRequest, _cases_pb2.ReviewBlindResponse]
@@ -137,6 +147,16 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """Raises a page about nothing, to try the rota."""
     HandOver: _aio.UnaryUnaryMultiCallable[_cases_pb2.HandOverRequest, _cases_pb2.HandOverResponse]  # type: ignore[assignment]
     """Leaves what is open to another who is on call."""
+    ListReports: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListReportsRequest, _cases_pb2.ListReportsResponse]  # type: ignore[assignment]
+    """Reports to authorities, and how far each is."""
+    ResumeReport: _aio.UnaryUnaryMultiCallable[_cases_pb2.ResumeReportRequest, _cases_pb2.ResumeReportResponse]  # type: ignore[assignment]
+    """Sets one going again that waits for a person, where it stopped."""
+    WithdrawReport: _aio.UnaryUnaryMultiCallable[_cases_pb2.WithdrawReportRequest, _cases_pb2.WithdrawReportResponse]  # type: ignore[assignment]
+    """Has one retracted and not filed. What was filed cannot be taken back."""
+    RenewHold: _aio.UnaryUnaryMultiCallable[_cases_pb2.RenewHoldRequest, _cases_pb2.RenewHoldResponse]  # type: ignore[assignment]
+    """Gives a hold another period, as the authority asks."""
+    DiscloseInquiry: _aio.UnaryStreamMultiCallable[_cases_pb2.DiscloseInquiryRequest, _cases_pb2.DiscloseInquiryResponse]  # type: ignore[assignment]
+    """What is known of an inquiry's cases and their evidence, sealed to the agency's certificate, in pieces."""
     ListBlindReviews: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListBlindReviewsRequest, _cases_pb2.ListBlindReviewsResponse]  # type: ignore[assignment]
     """Second looks that the caller was asked for, of cases that others decided: not how."""
     ReviewBlind: _aio.UnaryUnaryMultiCallable[_cases_pb2.ReviewBlindRequest, _cases_pb2.ReviewBlindResponse]  # type: ignore[assignment]
@@ -334,6 +354,46 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.HandOverResponse, _abc.Awaitable[_cases_pb2.HandOverResponse]]:
         """Leaves what is open to another who is on call."""
+
+    @_abc_1.abstractmethod
+    def ListReports(
+        self,
+        request: _cases_pb2.ListReportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ListReportsResponse, _abc.Awaitable[_cases_pb2.ListReportsResponse]]:
+        """Reports to authorities, and how far each is."""
+
+    @_abc_1.abstractmethod
+    def ResumeReport(
+        self,
+        request: _cases_pb2.ResumeReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ResumeReportResponse, _abc.Awaitable[_cases_pb2.ResumeReportResponse]]:
+        """Sets one going again that waits for a person, where it stopped."""
+
+    @_abc_1.abstractmethod
+    def WithdrawReport(
+        self,
+        request: _cases_pb2.WithdrawReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.WithdrawReportResponse, _abc.Awaitable[_cases_pb2.WithdrawReportResponse]]:
+        """Has one retracted and not filed. What was filed cannot be taken back."""
+
+    @_abc_1.abstractmethod
+    def RenewHold(
+        self,
+        request: _cases_pb2.RenewHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.RenewHoldResponse, _abc.Awaitable[_cases_pb2.RenewHoldResponse]]:
+        """Gives a hold another period, as the authority asks."""
+
+    @_abc_1.abstractmethod
+    def DiscloseInquiry(
+        self,
+        request: _cases_pb2.DiscloseInquiryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cases_pb2.DiscloseInquiryResponse], _abc.AsyncIterator[_cases_pb2.DiscloseInquiryResponse]]:
+        """What is known of an inquiry's cases and their evidence, sealed to the agency's certificate, in pieces."""
 
     @_abc_1.abstractmethod
     def ListBlindReviews(

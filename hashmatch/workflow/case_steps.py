@@ -26,6 +26,9 @@ from hashmatch.workflow.plan import Clocks, Plan
 SERVICE = "hashmatch"  # who makes the service's own steps, in the log
 MAX_NOTE = 4000  # characters of what a person wrote
 
+Watch = Callable[[Step, Case, datetime, Sequence[str]], None]
+"""Told of a step before it is written, with its reason codes; it may yet be undone with its transaction."""
+
 Route = Callable[[str], Iterable[str]]
 """The destinations that want a verb."""
 
@@ -94,6 +97,7 @@ class Steps:
             authority: whom a confirmed case is reported to that no match opened, by its region; "": nobody.
             blind: asks others for second looks; None: nobody is asked.
         """
+        self.watch: Watch = lambda _step, _case, _at, _codes: None  # told of every step; set before there is one
         self.store, self.outbox = CaseStore(env, sealing), Outbox(env, sealing)
         self.holding = Holding(self.store)
         self._sealing, self._plan, self._route, self._filing = sealing, plan, route, filing
@@ -147,6 +151,8 @@ class Steps:
         self, log: Appending, case: Case, step: Step, by: str, verdict_ids: Iterable[str], codes: Iterable[str] = (),
         note: str = "",
     ) -> None:  # fmt: skip
+        codes = list(codes)
+        self.watch(step, case, log.at, codes)
         event = Event()
         said = event.case_step
         said.case_id, said.step, said.state, said.by = case.id, step.value, state_of(case).value, by

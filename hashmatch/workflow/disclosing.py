@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from google.protobuf.json_format import MessageToDict
 
 from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import NotFound, Refused
-from hashmatch.evidence.package import Part, read_recipient, write_package
+from hashmatch.evidence.package import MAX_PACKAGE_BYTES, Part, read_recipient, write_package
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.v1.audit_pb2 import Event
 from hashmatch.v1.cases_pb2 import CaseItem, InquiryRecord
@@ -43,12 +43,14 @@ class Disclosed:
 
 def disclose(
     ledger: Ledger, cases: Casework, inquiries: Inquiries, evidence: Evidence | None, inquiry_id: str, *,
-    target: Path, recipient: bytes, by: str,
+    target: Path | BinaryIO, recipient: bytes, by: str, most: int = MAX_PACKAGE_BYTES,
 ) -> Disclosed:  # fmt: skip
     """Writes the package of an inquiry, and then to the log that it was: nobody has it before.
 
     Args:
+        target: a file that is not there yet; or where the package is written, to be handed out once this returns.
         recipient: the agency's certificate, PEM or DER.
+        most: bytes of evidence; more is refused.
         by: who makes it, another person than who checked the inquiry.
     Raises:
         NotFound: there is none of that id.
@@ -62,6 +64,8 @@ def disclose(
     checked = _checked(row, by)
     now = ledger.now()
     certificate = read_recipient(recipient, now)
+    if (size := _size(ledger, cases.store, row)) > most:
+        raise Refused(f"{size} bytes of evidence, and {most} at most are handed out so")
     about = {
         "inquiry": row.id, "agency": row.agency, "reference": row.reference, "legal_basis": row.legal_basis,
         "scope": row.scope, "made_at": now.isoformat(), "cases": list(row.case_ids),
@@ -80,7 +84,8 @@ def disclose(
         with ledger.changing() as log:
             log.append(event)
     except BaseException:
-        target.unlink(missing_ok=True)  # what the log does not know must not leave the house
+        if isinstance(target, Path):
+            target.unlink(missing_ok=True)  # what the log does not know must not leave the house
         raise
     return Disclosed(made.files, made.manifest_digest, tuple(missing))
 
@@ -95,6 +100,11 @@ def _checked(row: InquiryRecord, by: str) -> str:
     checked = row.approved_by or row.verified_by
     another(by, checked)
     return checked
+
+
+def _size(ledger: Ledger, store: CaseStore, row: InquiryRecord) -> int:
+    with ledger.env.read() as txn:
+        return sum(item.evidence_bytes for case_id in row.case_ids for item in store.items(txn, case_id))
 
 
 def _parts(

@@ -6,20 +6,28 @@ import io
 import json
 import ssl
 import time
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import grpc
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from pictures import png
 from PIL import Image
 from workflow.receivers import SECRET
 
 from hashmatch.evidence.master import create_master_file
+from hashmatch.evidence.package import read_package
 from hashmatch.types import Subject
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 
+KEY = rsa.generate_private_key(65537, 2048)
 CONFIRM = cases_pb2.DECISION_CONFIRM
 PEOPLE = {
     "app": ("uploader",), "ann": ("reviewer",), "bob": ("reviewer", "lead"), "lea": ("le-liaison",),
@@ -104,6 +112,12 @@ def upload(office):
         return client.match(png(1), subject=Subject(content_id="c1", uploader_id="u1"))
 
 
+def certificate():
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an agency")]), datetime.now(UTC)
+    since, until = now - timedelta(days=1), now + timedelta(days=1)
+    return x509.CertificateBuilder(name, name, KEY.public_key(), 7, since, until).sign(KEY, hashes.SHA256())
+
+
 def refused(code, call, *args, **fields):
     with pytest.raises(grpc.RpcError) as e:
         call(*args, **fields)
@@ -178,7 +192,21 @@ def test_an_order_is_held_for_checked_by_two_and_answered(office):
     refused(grpc.StatusCode.FAILED_PRECONDITION, ask, "lea", "StepInquiry", inquiry_id=row.id, step="APPROVE")
     ask("max", "StepInquiry", inquiry_id=row.id, step="APPROVE")
     assert row.id in [one.id for one in ask("lea", "ListInquiries").inquiries]
+    with pytest.raises(grpc.RpcError, match="another person"):
+        list(ask("max", "DiscloseInquiry", inquiry_id=row.id, recipient=certificate().public_bytes(Encoding.PEM)))
+    *pieces, last = ask("lea", "DiscloseInquiry", inquiry_id=row.id, recipient=certificate().public_bytes(Encoding.PEM))
+    package = read_package(b"".join(piece.chunk for piece in pieces), certificate(), KEY)
+    assert package.parts[f"{answer.case_id}/media/{answer.verdict_id}"] == png(1)
+    assert package.manifest_digest == last.manifest_digest
     ask("lea", "StepInquiry", inquiry_id=row.id, step="FULFIL", text="package handed over")
+    (hold,) = ask("ann", "GetCase", case_id=answer.case_id).holds
+    assert "no end" in refused(
+        grpc.StatusCode.FAILED_PRECONDITION, ask, "lea", "RenewHold", case_id=answer.case_id, hold_id=hold.id,
+        reference="8",
+    )  # fmt: skip
+    assert not ask("bob", "ListReports", case_id=answer.case_id).reports
+    refused(grpc.StatusCode.NOT_FOUND, ask, "bob", "WithdrawReport", report_id="r_none.0")
+    refused(grpc.StatusCode.NOT_FOUND, ask, "bob", "ResumeReport", report_id="r_none.0")
     assert row.id not in [one.id for one in ask("lea", "ListInquiries").inquiries]
     assert {one.id: one.state for one in ask("lea", "ListInquiries", all=True).inquiries}[row.id] == "FULFILLED"
 
