@@ -18,6 +18,7 @@ from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.delivery import standard_webhooks
 from hashmatch.errors import Malformed
+from hashmatch.store.env import Txn
 from hashmatch.v1.cases_pb2 import (
     DECISION_CLEAR,
     DECISION_CONFIRM,
@@ -30,6 +31,7 @@ from hashmatch.v1.cases_pb2 import (
 )
 from hashmatch.workflow import case as life
 from hashmatch.workflow import outbox as sending
+from hashmatch.workflow.blind import undecided
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.casework import LEASE, Casework
 from hashmatch.workflow.hold_table import Kind
@@ -127,15 +129,24 @@ def _step(args: argparse.Namespace) -> Iterator[tuple[Appending, Casework]]:
 def list_cases(args: argparse.Namespace) -> int:
     states = {CaseState.Value(f"CASE_STATE_{name}") for name in args.states or ()}
     tiers = {Tier.Value(f"TIER_T{tier}") for tier in args.tier or ()}
-    with log_opening.opened(args, "cases list") as ledger, ledger.env.read() as txn:
-        store = office.casework(ledger, args.settings).store
-        found, more = store.page(txn, states=states, tiers=tiers, assignee=args.assignee, limit=SHOWN)
+    with office_opening.reading(args, "cases list") as found_, found_.ledger.env.read() as txn:
+        cases = found_.cases
+        found, more = cases.store.page(txn, states=states, tiers=tiers, assignee=args.assignee, limit=SHOWN)
+        found = [undecided(one) if _blind(cases, txn, one.id) else one for one in found]
     if args.json:
         for case in found:
             format.emit(as_dict(case))
         return 0
     rows = [
-        (c.id, f"T{c.tier - 1}", state_of(c), str(c.items), _when(c.detected_at), _when(c.decide_by), c.assignee)
+        (
+            c.id,
+            f"T{c.tier - 1}",
+            state_of(c) if c.state else "?",
+            str(c.items),
+            _when(c.detected_at),
+            _when(c.decide_by),
+            c.assignee,
+        )
         for c in found
     ]
     if rows:
@@ -148,13 +159,17 @@ def list_cases(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    with log_opening.opened(args, "cases show", filter=f"case {args.case}", opens=True) as ledger:
-        cases = office.casework(ledger, args.settings)
-        with ledger.env.read() as txn:
-            case = cases.store.get(txn, args.case)
-            items = list(cases.store.items(txn, case.id, SHOWN))
-            sent = list(cases.outbox.of_case(txn, case.id))
-            kept = cases.store.holds(txn, case.id)
+    with (
+        office_opening.reading(args, "cases show", filter=f"case {args.case}") as found,
+        found.ledger.env.read() as txn,
+    ):
+        cases = found.cases
+        case = cases.store.get(txn, args.case)
+        items = list(cases.store.items(txn, case.id, SHOWN))
+        sent = list(cases.outbox.of_case(txn, case.id))
+        kept = cases.store.holds(txn, case.id)
+        if _blind(cases, txn, case.id):
+            case, sent, kept = undecided(case), [], []
     if args.json:
         format.emit(
             {
@@ -175,8 +190,14 @@ def show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _blind(cases: Casework, txn: Txn, case_id: str) -> bool:
+    """Whether this account is asked for a second look at a case, and must not learn what the first decided."""
+    return cases.blind is not None and cases.blind.is_asked(txn, case_id, by())
+
+
 def _told(case: Case) -> Iterator[str]:
-    yield f"case {case.id}: {state_of(case)}, T{case.tier - 1}, {case.items} items in {case.clusters} clusters"
+    state = state_of(case) if case.state else "a second look is asked of you"
+    yield f"case {case.id}: {state}, T{case.tier - 1}, {case.items} items in {case.clusters} clusters"
     yield f"  detected {_when(case.detected_at)}, contained {_when(case.contained_at)}"
     yield f"  decided {_when(case.decided_at)}, reported {_when(case.reported_at)}, closed {_when(case.closed_at)}"
     if case.assignee:

@@ -8,14 +8,16 @@ from itertools import islice
 from hashmatch import convert
 from hashmatch.access.callers import CALLER
 from hashmatch.audit.leaves import Appending
-from hashmatch.errors import Malformed
+from hashmatch.errors import Forbidden, Malformed
 from hashmatch.server.case_calls import Context, limit, person
 from hashmatch.server.evidence import EvidenceCalls
 from hashmatch.server.inquiries import InquiryCalls
 from hashmatch.server.pages import PageCalls
 from hashmatch.server.reports import ReportCalls
+from hashmatch.store.env import Txn
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
-from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, HoldRecord
+from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, DispatchRecord, HoldRecord
+from hashmatch.workflow.blind import undecided
 from hashmatch.workflow.casework import LEASE, Casework
 
 MAX_ITEMS = 1000
@@ -32,12 +34,15 @@ class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb
         except ValueError as e:
             raise Malformed("want the next_page_token of the answer before", field="page_token") from e
 
+        caller = CALLER.get().name
+
         def read() -> cases_pb2.ListCasesResponse:
             with self._ledger.env.read() as txn:
                 found, following = self._cases.store.page(
                     txn, states=set(request.states), tiers=set(request.tiers), assignee=request.assignee, after=after,
                     limit=wanted,
                 )  # fmt: skip
+                found = [undecided(case) if self._blind(txn, case.id, caller) else case for case in found]
             for case in found:
                 case.ClearField("cluster_of")  # up to a thousand entries of each; GetCase has them
             return cases_pb2.ListCasesResponse(cases=found, next_page_token=following.hex())
@@ -52,7 +57,7 @@ class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb
         def read() -> cases_pb2.GetCaseResponse:
             with self._ledger.env.read() as txn:
                 case = self._cases.store.get(txn, request.case_id)
-                if self._cases.blind is not None and self._cases.blind.is_asked(txn, case.id, caller):
+                if self._blind(txn, case.id, caller):
                     items = self._cases.store.items(txn, case.id, MAX_ITEMS)
                     return cases_pb2.GetCaseResponse(case=undecided(case), items=items)
                 return cases_pb2.GetCaseResponse(
@@ -164,11 +169,14 @@ class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb
         convert.refuse_unknown_fields(request)
         wanted = limit(request.page_size)
 
+        caller = CALLER.get().name
+
         def read() -> cases_pb2.ListDispatchesResponse:
             with self._ledger.env.read() as txn:
                 found, following = self._cases.outbox.page(
                     txn, case_id=request.case_id, states=set(request.states), after=request.page_token, limit=wanted
                 )
+                found = [one for one in found if not self._blind(txn, one.case_id, caller)]
             return cases_pb2.ListDispatchesResponse(dispatches=found, next_page_token=following)
 
         return await self._threads.run(read)
@@ -178,7 +186,14 @@ class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb
     ) -> cases_pb2.ConfirmDispatchResponse:
         convert.refuse_unknown_fields(request)
         one, failed, problem = request.dispatch_id, request.failed, request.problem
-        done = await self._step(lambda log, cases: cases.confirm(log, one, failed=failed, problem=problem))
+        caller, routes = CALLER.get().name, self._office.wanted.routes
+
+        def step(log: Appending, cases: Casework) -> DispatchRecord:
+            if not routes.may_confirm(cases.outbox.get(log.txn, one).destination, caller):
+                raise Forbidden("another key confirms what was sent there")
+            return cases.confirm(log, one, failed=failed, problem=problem)
+
+        done = await self._step(step)
         return cases_pb2.ConfirmDispatchResponse(dispatch=done)
 
     async def RetryDispatch(
@@ -190,12 +205,6 @@ class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb
         done = await self._step(lambda log, cases: cases.retry(log, one))
         return cases_pb2.RetryDispatchResponse(dispatch=done)
 
-
-def undecided(case: Case) -> Case:
-    """A case without what was decided, for who is asked for a second look and must not know."""
-    told = Case(
-        id=case.id, tier=case.tier, subject=case.subject, items=case.items, clusters=case.clusters,
-        detected_at=case.detected_at, rules=case.rules,
-    )  # fmt: skip
-    told.cluster_of.update(case.cluster_of)
-    return told
+    def _blind(self, txn: Txn, case_id: str, caller: str) -> bool:
+        """Whether somebody is asked for a second look at a case, and must not learn what the first decided."""
+        return self._cases.blind is not None and self._cases.blind.is_asked(txn, case_id, caller)

@@ -107,5 +107,15 @@ class Blind:
         return (row for _, row in self._reviews.under(txn, f"{case_id}\0".encode()))
 
 
+def undecided(case: Case) -> Case:
+    """A case without what was decided, for who is asked for a second look and must not know."""
+    told = Case(
+        id=case.id, tier=case.tier, subject=case.subject, items=case.items, clusters=case.clusters,
+        detected_at=case.detected_at, rules=case.rules,
+    )  # fmt: skip
+    told.cluster_of.update(case.cluster_of)
+    return told
+
+
 def _key(row: BlindReview) -> bytes:
     return f"{row.case_id}\0".encode() + _ROUND.pack(row.round)

@@ -1,15 +1,7 @@
 """Where instructions and reports go: read from a TOML file, checked before anything is sent.
 
-[[destination]]
-name = "platform"
-url = "https://platform.example/hashmatch"
-secrets = "/etc/hashmatch/platform.secrets"   # one whsec_… or whsk_… a line; all of them sign
-verbs = ["restrict", "block"]                 # default: every one
-allow = ["10.1.0.0/16"]                       # private networks that it may be in
-confirms = true                               # false: what was taken counts as done
-ca = "/etc/hashmatch/platform-ca.pem"         # authority of its certificate, beside the system's
-
-The tables [reporting], [evidence] and [paging] are in report_settings.py, evidence_settings.py and paging_settings.py.
+The tables [[destination]] are in endpoints.py, [reporting], [evidence] and [paging] in report_settings.py,
+evidence_settings.py and paging_settings.py.
 """
 
 from __future__ import annotations
@@ -21,46 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from hashmatch.delivery.addresses import Egress
 from hashmatch.delivery.cybertip.terms import Environment
-from hashmatch.delivery.guarded_http import GuardedHttp
-from hashmatch.delivery.standard_webhooks import Secret
-from hashmatch.delivery.webhook import Webhook
 from hashmatch.errors import BadConfig, Malformed
-from hashmatch.workflow import evidence_settings, paging_settings, report_settings
+from hashmatch.workflow import endpoints, evidence_settings, paging_settings, report_settings
+from hashmatch.workflow.endpoints import Endpoint
 from hashmatch.workflow.evidence_settings import EvidenceSettings
 from hashmatch.workflow.paging_settings import PagingSettings
-from hashmatch.workflow.policy import VERBS
 from hashmatch.workflow.report_settings import ReportSettings
 
 T = TypeVar("T")
 
-MAX_NAME = 64
 OWN: Final = "lists"  # what is done to the lists here
 PAGER: Final = "pager"  # who is called by us
 _TABLES: Final = frozenset({"destination", "reporting", "evidence", "paging"})
-_KEYS: Final = frozenset({"name", "url", "secrets", "verbs", "allow", "confirms", "ca"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One destination, as it was written down."""
-
-    name: str
-    url: str
-    secrets: tuple[Secret, ...] = field(repr=False)
-    verbs: frozenset[str]
-    egress: Egress
-    confirms: bool = True
-    ca: Path | None = None
-
-    def opened(self) -> Webhook:
-        """What sends to it.
-
-        Raises:
-            BadConfig: its URL or its authority cannot be used.
-        """
-        return Webhook(self.name, GuardedHttp(self.url, self.egress, ca=self.ca), self.secrets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +34,11 @@ class Routes:
 
     verbs: Mapping[str, frozenset[str]]  # by destination
     environment: Environment | None = None  # that reports are filed in; None: a person files them elsewhere
+    callers: Mapping[str, str] = field(default_factory=dict)  # by destination: the key that may confirm; else any
+
+    def may_confirm(self, destination: str, caller: str) -> bool:
+        """Whether a key, by name, may say what became of what was sent to a destination."""
+        return self.callers.get(destination, caller) == caller
 
     def route(self, verb: str) -> Iterable[str]:
         """The names of those that want a verb."""
@@ -78,14 +48,16 @@ class Routes:
         """As the ledger keeps it."""
         verbs = {name: sorted(wanted) for name, wanted in self.verbs.items()}
         environment = self.environment.name if self.environment else None
-        return json.dumps({"verbs": verbs, "environment": environment}).encode()
+        kept = {"verbs": verbs, "environment": environment, "callers": dict(self.callers)}
+        return json.dumps(kept).encode()
 
     @classmethod
     def from_json(cls, kept: bytes) -> Routes:
         """What was kept; nothing where nothing was."""
         given = json.loads(kept) if kept else {"verbs": {}, "environment": None}
         verbs = {name: frozenset(wanted) for name, wanted in given["verbs"].items()}
-        return cls(verbs, Environment[given["environment"]] if given["environment"] else None)
+        environment = Environment[given["environment"]] if given["environment"] else None
+        return cls(verbs, environment, given.get("callers", {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +76,15 @@ class Destinations:
         verbs = {one.name: one.verbs for one in self.endpoints}
         if self.paging is not None:
             verbs[PAGER] = frozenset({"page"})
-        return Routes(verbs, environment)
+        return Routes(verbs, environment, {one.name: one.caller for one in self.endpoints if one.caller})
 
 
 def load(file: Path | None) -> Destinations:
     """The destinations of a file; none without one.
 
     Raises:
-        BadConfig: the file, or a file of secrets, cannot be read, or is wrong; says where.
+        BadConfig: the file, or a file of secrets, cannot be read, or is wrong; or what a kind of destination needs is
+            not installed. Says where.
     """
     if file is None:
         return Destinations()
@@ -127,8 +100,8 @@ def load(file: Path | None) -> Destinations:
         raise BadConfig(f"{file}: want tables [[destination]]")
     for number, row in enumerate(rows, 1):
         try:
-            found.append(_endpoint(row))
-        except Malformed as e:
+            found.append(endpoints.parse(row))
+        except (Malformed, BadConfig) as e:
             raise BadConfig(f"{file}: destination {row.get('name', number)}: {e}") from e
     names = [one.name for one in found]
     if len(set(names)) != len(names):
@@ -138,7 +111,9 @@ def load(file: Path | None) -> Destinations:
     return Destinations(
         tuple(found),
         _table(file, given, "reporting", report_settings.parse, None),
-        _table(file, given, "evidence", lambda one: evidence_settings.parse(one, _secrets), EvidenceSettings()),
+        _table(
+            file, given, "evidence", lambda one: evidence_settings.parse(one, endpoints.secrets), EvidenceSettings()
+        ),
         _table(file, given, "paging", paging_settings.parse, None),
     )
 
@@ -152,46 +127,3 @@ def _table(file: Path, given: dict[str, Any], name: str, parse: Callable[[dict[s
         return parse(given[name])
     except (Malformed, BadConfig) as e:
         raise BadConfig(f"{file}: {name}: {e}") from e
-
-
-def _endpoint(row: dict[str, Any]) -> Endpoint:
-    if unknown := sorted(set(row) - _KEYS):
-        raise Malformed(f"unknown; known: {', '.join(sorted(_KEYS))}", field=unknown[0])
-    name = _text(row, "name")
-    if len(name) > MAX_NAME or not name.replace("-", "").replace("_", "").isalnum():
-        raise Malformed(f"want letters, digits, - and _, at most {MAX_NAME}", field="name")
-    verbs = row.get("verbs", list(VERBS))
-    if not isinstance(verbs, list) or not set(verbs) <= set(VERBS):
-        raise Malformed(f"want some of {', '.join(VERBS)}", field="verbs")
-    allow = row.get("allow", [])
-    if not isinstance(allow, list) or not all(isinstance(one, str) for one in allow):
-        raise Malformed("want a list of networks", field="allow")
-    confirms = row.get("confirms", True)
-    if not isinstance(confirms, bool):
-        raise Malformed("want true or false", field="confirms")
-    url = _text(row, "url")
-    if not url.startswith(("https://", "http://")):
-        raise Malformed("want an https URL", field="url")
-    return Endpoint(
-        name=name, url=url, secrets=_secrets(Path(_text(row, "secrets"))), verbs=frozenset(verbs),
-        egress=Egress(allow), confirms=confirms, ca=Path(_text(row, "ca")) if "ca" in row else None,
-    )  # fmt: skip
-
-
-def _secrets(file: Path) -> tuple[Secret, ...]:
-    try:
-        if file.stat().st_mode & 0o077:
-            raise Malformed(f"others may read {file}: chmod 600", field="secrets")
-        lines = file.read_text("ascii").split()
-    except (OSError, UnicodeDecodeError) as e:
-        raise Malformed(f"cannot read {file}: {getattr(e, 'strerror', None) or 'not ASCII'}", field="secrets") from None
-    if not lines:
-        raise Malformed(f"{file} is empty; `hashmatch outbox secret` makes one", field="secrets")
-    return tuple(Secret(line) for line in lines)
-
-
-def _text(row: dict[str, Any], name: str) -> str:
-    found = row.get(name)
-    if not isinstance(found, str) or not found.strip():
-        raise Malformed("must be given", field=name)
-    return found.strip()

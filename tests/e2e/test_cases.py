@@ -23,7 +23,7 @@ def platform(deployment, tmp_path):
         (tmp_path / "secrets").chmod(0o600)
         (tmp_path / "workflow.toml").write_text(
             f'[[destination]]\nname = "platform"\nurl = "{receiver.url}"\nsecrets = "{tmp_path / "secrets"}"\n'
-            'allow = ["127.0.0.0/8"]\n'
+            'allow = ["127.0.0.0/8"]\ncaller = "app"\n'
         )
         deployment.environ["HASHMATCH_WORKFLOW"] = str(tmp_path / "workflow.toml")
         deployment.list_known((1, "pdq"))
@@ -32,7 +32,7 @@ def platform(deployment, tmp_path):
         )
         deployment.keys = {}
         for name, *roles in (
-            ("app", "uploader"), ("ann", "reviewer"), ("bob", "reviewer", "lead"), ("lea", "le-liaison"),
+            ("app", "uploader"), ("other", "uploader"), ("ann", "reviewer"), ("bob", "reviewer", "lead"), ("lea", "le-liaison"),
         ):  # fmt: skip
             options = [word for role in roles for word in ("--role", role)]
             deployment.keys[name] = deployment.run("keys", "create", name, *options).strip()
@@ -127,6 +127,7 @@ def test_who_may_not_is_refused(platform, call):
         ("app", "ListCases", {}), ("lea", "ClaimCase", {"case_id": case_id}),
         ("ann", "HoldCase", {"case_id": case_id, "kind": "LITIGATION", "ground": "g"}),
         ("ann", "ListDispatches", {}), ("bob", "ConfirmDispatch", {"dispatch_id": f"{case_id}.000001"}),
+        ("other", "ConfirmDispatch", {"dispatch_id": f"{case_id}.000001"}),
     ):  # fmt: skip
         with pytest.raises(grpc.RpcError) as refused:
             call(name, method, **fields)

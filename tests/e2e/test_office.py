@@ -224,6 +224,11 @@ def test_a_second_look_does_not_tell_the_first(office):
     assert not told.case.reviews
     assert not told.case.state
     assert not told.dispatches
+    every = [state for state in cases_pb2.CaseState.values() if state]
+    (listed,) = [c for c in ask("bob", "ListCases", states=every).cases if c.id == review.case_id]
+    assert not listed.state
+    assert not listed.reviews
+    assert not ask("bob", "ListDispatches", case_id=review.case_id).dispatches
     assert ask("bob", "ReviewBlind", review_id=review.id, decision=CONFIRM).review.first == CONFIRM
     assert review.id not in [one.id for one in ask("bob", "ListBlindReviews").reviews]
 
