@@ -115,7 +115,7 @@ def content(
     report = cybertip.Report(
         incident_summary=_summary(case, items, labels, reporter, now),
         internet_details=tuple(_places(told)),
-        reporter=_reporter(reporter),
+        reporter=told_by(reporter),
         persons_or_users_reported=tuple(_suspect(case, items, told, environment, prior, now)),
         additional_info=_without_files([item for item in items if item.verdict_id not in attached]),
     )
@@ -135,7 +135,7 @@ def _summary(
     case: Case, items: Sequence[CaseItem], labels: Sequence[frozenset[str]], reporter: Reporter, now: datetime
 ) -> cybertip.IncidentSummary:
     every: set[str] = set().union(*labels)
-    first = min((_occurred(item) for item in items), default=case.detected_at.ToDatetime(UTC))
+    first = min((occurred(item) for item in items), default=case.detected_at.ToDatetime(UTC))
     incident = next((kind for label, kind in INCIDENTS.items() if label in every), reporter.incident)
     return cybertip.IncidentSummary(
         incident_type=incident,
@@ -154,7 +154,8 @@ def _urgent(case: Case) -> str:
     return f"Imminent harm: a person may be in danger now. {f'Ground: {why}.' if why else ''}".strip()[:3000]
 
 
-def _reporter(reporter: Reporter) -> cybertip.Reporter:
+def told_by(reporter: Reporter) -> cybertip.Reporter:
+    """The reporter as every report names them."""
     return cybertip.Reporter(
         reporting_person=Person(emails=(Email(reporter.email),)),
         contact_person=ContactPerson(emails=(Email(reporter.legal_email),)) if reporter.legal_email else None,
@@ -165,9 +166,9 @@ def _reporter(reporter: Reporter) -> cybertip.Reporter:
 
 
 def _places(told: Sequence[Attributes]) -> list[Incident]:
-    urls = _once(one.text("url") for one in told)
+    urls = once(one.text("url") for one in told)
     found: list[Incident] = [WebPageIncident(urls=urls)] if urls else []
-    chats = _once((one.text("chat_client"), one.text("chat_room")) for one in told)
+    chats = once((one.text("chat_client"), one.text("chat_room")) for one in told)
     found += [ChatImIncident(chat_client=client, chat_room_name=room) for client, room in chats if client or room]
     return found
 
@@ -177,7 +178,7 @@ def _without_files(items: Sequence[CaseItem]) -> str | None:
     if not items:
         return None
     lines = [f"{len(items)} reported without a file; the platform's own ids, and when each was uploaded:"]
-    lines += [f"{legible(item.subject.content_id) or 'no id'}, {_occurred(item).isoformat()}" for item in items]
+    lines += [f"{legible(item.subject.content_id) or 'no id'}, {occurred(item).isoformat()}" for item in items]
     return "\n".join(lines)[: MAX_FREE_CHARS // 2]
 
 
@@ -189,25 +190,30 @@ def _suspect(
     prior: Sequence[ReportId], now: datetime,
 ) -> list[cybertip.PersonOrUserReported]:  # fmt: skip
     """The uploader, with what any of the items says of them; of what can only be said once, the latest."""
-    uploader = case.subject.uploader_id or next((i.subject.uploader_id for i in items if i.subject.uploader_id), "")
     suspect = cybertip.PersonOrUserReported(
         person_or_user_reported_person=_person(told),
         account=Account(
-            esp_identifier=legible(uploader) or None,
+            esp_identifier=uploader(case, items) or None,
             esp_service=_last(item.subject.surface or None for item in items),
             compromised_account=_last(one.flag("compromised_account") for one in told),
             screen_name=_last(one.text("screen_name") for one in told),
-            display_names=_once(one.text("display_name") for one in told),
-            profile_urls=_once(one.text("profile_url") for one in told),
+            display_names=once(one.text("display_name") for one in told),
+            profile_urls=once(one.text("profile_url") for one in told),
             profile_bio=_last(one.text("profile_bio") for one in told),
-            ip_capture_events=_once(_address(*pair, now) for pair in zip(items, told, strict=True)),
-            device_ids=_once(_device(one) for one in told),
+            ip_capture_events=once(_address(*pair, now) for pair in zip(items, told, strict=True)),
+            device_ids=once(_device(one) for one in told),
         ),
-        prior_ct_reports=_once([*prior, *(one for a in told for one in a.prior("prior_reports", environment))]),
+        prior_ct_reports=once([*prior, *(one for a in told for one in a.prior("prior_reports", environment))]),
         group_identifier=_last(one.text("group_id") for one in told),
         standing=_standing(told),
     )
     return [] if suspect == cybertip.PersonOrUserReported() else [suspect]
+
+
+def uploader(case: Case, items: Sequence[CaseItem]) -> str:
+    """The platform's own id of who uploaded it; "" where nobody is named."""
+    found = case.subject.uploader_id or next((i.subject.uploader_id for i in items if i.subject.uploader_id), "")
+    return legible(found)
 
 
 def _person(told: Sequence[Attributes]) -> Person | None:
@@ -215,8 +221,8 @@ def _person(told: Sequence[Attributes]) -> Person | None:
     person = Person(
         first_name=_last(one.text("first_name") for one in told),
         last_name=_last(one.text("last_name") for one in told),
-        phones=tuple(Phone(number) for number in _once(n for one in told for n in one.many("phone"))),
-        emails=tuple(Email(a, verified=verified) for a in _once(a for one in told for a in one.many("email"))),
+        phones=tuple(Phone(number) for number in once(n for one in told for n in one.many("phone"))),
+        emails=tuple(Email(a, verified=verified) for a in once(a for one in told for a in one.many("email"))),
         date_of_birth=_last(one.day("date_of_birth") for one in told),
     )
     return None if person == Person() else person
@@ -246,7 +252,7 @@ def _address(item: CaseItem, told: Attributes, now: datetime) -> IpCaptureEvent 
     ip = told.text("ip")
     if ip is None:
         return None
-    at = told.time("ip_time") or incident_time(_occurred(item), now)
+    at = told.time("ip_time") or incident_time(occurred(item), now)
     return IpCaptureEvent(
         ip_address=ip.strip(), event_name=EventName.UPLOAD, date_time=at, possible_proxy=told.flag("ip_proxy"),
         port=told.whole("ip_port"),
@@ -268,26 +274,26 @@ def _file(
     device = _device(told)
     return FileDetails(
         original_file_name=told.text("file_name"),
-        uploaded_to_esp_timestamp=incident_time(_occurred(item), now),
+        uploaded_to_esp_timestamp=incident_time(occurred(item), now),
         location_of_file=told.text("url"),
         file_viewed_by_esp=bool(item.viewed_by),
         exif_viewed_by_esp=False,  # no view of ours shows what a file says about itself
         publicly_available=told.flag("publicly_available"),
         file_annotations=frozenset(said for label, said in FILE_ANNOTATIONS.items() if label in labels),
         industry_classification=classification(labels) if reporter.hash_sharing else None,
-        original_file_hashes=_once(OriginalFileHash.of(kind, value) for kind, value in fingerprints),
+        original_file_hashes=once(OriginalFileHash.of(kind, value) for kind, value in fingerprints),
         ip_capture_event=_address(item, told, now),
         device_ids=(device,) if device is not None else (),
     )
 
 
-def _occurred(item: CaseItem) -> datetime:
+def occurred(item: CaseItem) -> datetime:
     """When it was uploaded, as the platform says; else when it was judged."""
     said = item.subject.occurred_at if item.subject.HasField("occurred_at") else item.at
     return said.ToDatetime(UTC)
 
 
-def _once(values: Iterable[_T | None]) -> tuple[_T, ...]:
+def once(values: Iterable[_T | None]) -> tuple[_T, ...]:
     """Each that is given, in order, without those that came before."""
     return tuple(dict.fromkeys(one for one in values if one is not None))
 

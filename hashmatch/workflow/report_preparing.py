@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import BinaryIO, Final, Protocol
 
 from hashmatch.audit.ledger import Ledger
 from hashmatch.delivery.cybertip.client import CyberTipline
 from hashmatch.delivery.cybertip.errors import failed
 from hashmatch.delivery.cybertip.outcomes import Failed, Failure, Outcome
+from hashmatch.delivery.cybertip.problems import MAX_BATCH_FILES
 from hashmatch.delivery.cybertip.terms import Environment, ReportId
 from hashmatch.errors import BadConfig, HashmatchError, NotFound
 from hashmatch.store.env import Txn
@@ -19,8 +21,9 @@ from hashmatch.v1.cases_pb2 import Case, CaseItem
 from hashmatch.v1.reports_pb2 import ReportRow
 from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.report import Call, ReportRecord, State, Step, next_step
+from hashmatch.workflow.report_batch_content import Part, batch_content
 from hashmatch.workflow.report_content import Content, Reporter, content
-from hashmatch.workflow.report_rows import calling, environment_of, record_of, state_of, with_file
+from hashmatch.workflow.report_rows import calling, environment_of, is_batch, record_of, state_of, with_file
 from hashmatch.workflow.report_store import ReportStore
 
 EXACT: Final = frozenset({"md5", "sha1", "sha256", "sha512"})  # of the file's own bytes, whatever is in it
@@ -49,6 +52,7 @@ class Ready:
     call: Callable[[], Outcome]
     failed: Failed | None = None
     problem: str = ""  # of that: where and what, never a value
+    apart: str = ""  # a batch that cannot be told of as one: where and what
     attached: frozenset[str] | None = None  # SUBMIT: verdicts whose file goes with it
     viewed: tuple[bool, bool] | None = None  # DETAIL: what is told of views of the file, and of what it says of itself
     file: BinaryIO | None = None  # UPLOAD
@@ -102,14 +106,22 @@ class Preparing:
                 return Ready(step, lambda: client.retract(report_id))
 
     def _submit(self, row: ReportRow, step: Step, client: CyberTipline) -> Ready:
-        case, items = self._about(row)
-        attached = frozenset(item.verdict_id for item in items if self._kept(item))
-        told = self._content(row, case, items, attached)
+        parts = self._about(row)
+        attached = self._attached(row, _items(row, parts))
+        told = self._content(row, parts, attached)
         if told.problems:
             more = len(told.problems) - MAX_PROBLEMS
-            said = "; ".join(str(one) for one in told.problems[:MAX_PROBLEMS])
-            return _not_to_be(step, Failed(Failure.REFUSED), said + (f"; and {more} more" if more > 0 else ""))
+            said = "; ".join(str(one) for one in told.problems[:MAX_PROBLEMS]) + (
+                f"; and {more} more" if more > 0 else ""
+            )
+            # What is wrong with one of a batch is to hold up no other.
+            return replace(_not_to_be(step, Failed(Failure.REFUSED), said), apart=said if is_batch(row) else "")
         return Ready(step, lambda: client.submit(told.report, told.files), attached=attached)
+
+    def _attached(self, row: ReportRow, items: Sequence[CaseItem]) -> frozenset[str]:
+        """Verdicts whose file goes with it: of a batch, the first that there is."""
+        kept = (item.verdict_id for item in items if self._kept(item))
+        return frozenset(islice(kept, MAX_BATCH_FILES if is_batch(row) else None))
 
     def _kept(self, item: CaseItem) -> bool:
         opened = self._evidence.open(item) if self._evidence is not None else None
@@ -120,8 +132,7 @@ class Preparing:
 
     def _upload(self, row: ReportRow, report_id: ReportId, step: Step, client: CyberTipline) -> Ready:
         wanted = with_file(row)[step.file or 0].verdict_id
-        _, items = self._about(row)
-        item = next(one for one in items if one.verdict_id == wanted)
+        item = next(one for one in _items(row, self._about(row)) if one.verdict_id == wanted)
         opened = self._evidence.open(item) if self._evidence is not None else None
         if opened is None:
             # It was there when the report was opened: what was told of it is wrong now.
@@ -133,29 +144,39 @@ class Preparing:
         self, row: ReportRow, record: ReportRecord, report_id: ReportId, step: Step, client: CyberTipline
     ) -> Ready:
         number = step.file or 0
-        case, items = self._about(row)
         attached = frozenset(one.verdict_id for one in with_file(row))
-        details = self._content(row, case, items, attached).files[number]
+        details = self._content(row, self._about(row), attached).files[number]
         file_id = record.files[number].file_id or ""
         viewed = (details.file_viewed_by_esp, details.exif_viewed_by_esp)
         return Ready(step, lambda: client.detail(report_id, file_id, details), viewed=viewed)
 
     # ── what is read ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _about(self, row: ReportRow) -> tuple[Case, list[CaseItem]]:
-        """The case, and its items in the order of the row's.
+    def _about(self, row: ReportRow) -> list[Part]:
+        """The case, and its items in the order of the row's; of a batch, those of each report in it.
 
         Raises:
             NotFound: one of them is not there.
         """
         with self._ledger.env.read() as txn:
-            case = self._cases.get(txn, row.case_id)
-            found = {item.verdict_id: item for item in self._cases.items(txn, row.case_id)}
+            if not is_batch(row):
+                return [self._part(txn, row)]
+            return [self._part(txn, self._store.get(txn, one.report_id)) for one in row.files]
+
+    def _part(self, txn: Txn, row: ReportRow) -> Part:
+        case = self._cases.get(txn, row.case_id)
+        found = {item.verdict_id: item for item in self._cases.items(txn, row.case_id)}
         if any(one.verdict_id not in found for one in row.files):
             raise NotFound("an item of the report is not in its case any more")
-        return case, [found[one.verdict_id] for one in row.files]
+        return Part(case, [found[one.verdict_id] for one in row.files])
 
-    def _content(self, row: ReportRow, case: Case, items: list[CaseItem], attached: frozenset[str]) -> Content:
+    def _content(self, row: ReportRow, parts: list[Part], attached: frozenset[str]) -> Content:
+        if is_batch(row):
+            file = next((item for item in _items(row, parts) if item.verdict_id in attached), None)
+            return batch_content(
+                parts, self._reporter, environment=environment_of(row), now=self._now(), file=file
+            )  # fmt: skip
+        case, items = parts[0].case, parts[0].items
         with self._ledger.env.read() as txn:
             prior = list(self._earlier(txn, row, case))
         return content(
@@ -187,6 +208,12 @@ class Preparing:
             for one in verdict.hashed
             if one.fingerprint.value and not one.variant and not one.frame_ms and (still or one.hash_type in EXACT)
         ]
+
+
+def _items(row: ReportRow, parts: Sequence[Part]) -> list[CaseItem]:
+    """The items that a row names, in its order."""
+    found = {item.verdict_id: item for part in parts for item in part.items}
+    return [found[one.verdict_id] for one in row.files]
 
 
 def _not_to_be(step: Step, failure: Failed, problem: str) -> Ready:

@@ -34,6 +34,18 @@ def environment_of(row: ReportRow) -> Environment:
     return Environment[ReportEnvironment.Name(row.environment).removeprefix("REPORT_ENVIRONMENT_")]
 
 
+def copied(row: ReportRow) -> ReportRow:
+    """A row of its own, to be changed."""
+    other = ReportRow()
+    other.CopyFrom(row)
+    return other
+
+
+def is_batch(row: ReportRow) -> bool:
+    """Whether the reports of many cases are filed in it as one."""
+    return bool(row.entry)
+
+
 def with_file(row: ReportRow) -> list[ReportFile]:
     """Those items of which a file goes with the report, in the order of the record's files."""
     return [one for one in row.files if not one.without_file]
@@ -146,9 +158,10 @@ def percent(alert: Alert) -> int:
 
 
 def look_again(row: ReportRow, now: datetime) -> datetime | None:
-    """When there is something to do for a report, or to tell of it; None: not before a person acts, or never."""
+    """When there is something to do for a report, or to tell of it; None: not before a person acts, or never. For one
+    that is filed in a batch there is not: there is for the batch."""
     record = record_of(row)
-    if record.state in OVER:
+    if record.state in OVER or row.batch_id:
         return None
     step = next_step(record, now)
     times = [at for one, at in alerts_at(record) if percent(one) not in row.alerts_told]

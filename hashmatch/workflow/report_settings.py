@@ -7,13 +7,15 @@ url = "http://127.0.0.1:8081/ispws"         # of the test environment alone: `ha
 company = "Example Inc."
 email = "reports@example.com"
 # legal_email, template, terms, legal_url, hash_sharing: see docs/cases.md
+# batch = { at_least = 10, window = "24h", at_most = 100 }   # opt-in: what is viral is filed in one report for many
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,11 +26,13 @@ from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.errors import BadConfig, Malformed
 from hashmatch.v1.cases_pb2 import Case
 from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.report_batch import Batching
 from hashmatch.workflow.report_content import Reporter
 from hashmatch.workflow.report_record import OVER, State
 from hashmatch.workflow.report_rows import receipt_of, state_of
 from hashmatch.workflow.report_store import NCMEC, ReportStore
 
+_UNITS: Final = {"m": "minutes", "h": "hours"}
 _TEXTS: Final = ("company", "email", "legal_email", "template", "terms", "legal_url")
 
 
@@ -40,6 +44,7 @@ class ReportSettings:
     reporter: Reporter
     credentials: Credentials
     url: str | None = None
+    batch: Batching | None = None  # None: every case has a report of its own
 
     @property
     def production(self) -> bool:
@@ -66,7 +71,7 @@ def parse(given: dict[str, Any]) -> ReportSettings:
     Raises:
         Malformed, BadConfig: names the key.
     """
-    if unknown := sorted(set(given) - {*_TEXTS, "environment", "credentials", "url", "hash_sharing"}):
+    if unknown := sorted(set(given) - {*_TEXTS, "environment", "credentials", "url", "hash_sharing", "batch"}):
         raise Malformed("unknown", field=unknown[0])
     for name in ("environment", "credentials", "url", *_TEXTS):
         if name in given and not isinstance(given[name], str):
@@ -85,7 +90,25 @@ def parse(given: dict[str, Any]) -> ReportSettings:
         reporter=Reporter(**{name: given.get(name, "") for name in _TEXTS}, hash_sharing=sharing),
         credentials=_credentials(Path(given.get("credentials", "")), environment),
         url=given.get("url"),
+        batch=_batch(given["batch"]) if "batch" in given else None,
     )
+
+
+def _batch(given: Any) -> Batching:
+    if not isinstance(given, dict):
+        raise Malformed("want a table", field="batch")
+    if unknown := sorted(set(given) - {"at_least", "window", "at_most"}):
+        raise Malformed("unknown", field=f"batch.{unknown[0]}")
+    wanted: dict[str, Any] = dict(given)
+    for name in ("at_least", "at_most"):
+        if name in given and type(given[name]) is not int:
+            raise Malformed("want a whole number", field=f"batch.{name}")
+    if "window" in given:
+        found = re.fullmatch(r"([1-9]\d{0,4})([mh])", str(given["window"]))
+        if found is None:
+            raise Malformed("want a length such as 30m or 24h", field="batch.window")
+        wanted["window"] = int(found[1]) * timedelta(**{_UNITS[found[2]]: 1})
+    return Batching(**wanted)
 
 
 def _credentials(file: Path, environment: Environment) -> Credentials:

@@ -15,15 +15,25 @@ from typing import Final
 from hashmatch.audit import tables
 from hashmatch.audit.leaves import Appending
 from hashmatch.delivery.cybertip.terms import Environment
-from hashmatch.errors import Malformed, NotFound
+from hashmatch.errors import Malformed, NotFound, Refused
 from hashmatch.store.env import Env, Txn
 from hashmatch.v1.audit_pb2 import Event
 from hashmatch.v1.cases_pb2 import Case, CaseItem
 from hashmatch.v1.reports_pb2 import ReportEnvironment, ReportFile, ReportRow
 from hashmatch.workflow import report as machine
 from hashmatch.workflow.report import ReportRecord, State
+from hashmatch.workflow.report_members import leave, settle
 from hashmatch.workflow.report_record import OVER
-from hashmatch.workflow.report_rows import authority_of, keep, look_again, receipt_of, record_of, stamp, state_of
+from hashmatch.workflow.report_rows import (
+    authority_of,
+    copied,
+    keep,
+    look_again,
+    receipt_of,
+    record_of,
+    stamp,
+    state_of,
+)
 from hashmatch.workflow.rows import Keys, Messages, after_time, time_key
 
 trace = logging.getLogger(__name__)
@@ -51,7 +61,9 @@ class ReportStore:
         return found
 
     def of_case(self, txn: Txn, case_id: str) -> list[ReportRow]:
-        """Those of a case, by round of decision."""
+        """Those of a case, by round of decision; of no case, as a batch has it: none."""
+        if not case_id:
+            return []
         found = [row for _, row in self._reports.under(txn, _id(case_id, "").encode())]
         return sorted(found, key=lambda row: (row.round, row.queued_at.ToNanoseconds(), len(row.id), row.id))
 
@@ -88,8 +100,9 @@ class ReportStore:
         )
         if there and not late:
             return there[-1]
-        if there and state_of(there[-1]) is State.QUEUED and not there[-1].HasField("calling"):
-            return self._joined(log, there[-1], late)
+        last = there[-1] if there else None
+        if last and state_of(last) is State.QUEUED and not last.HasField("calling") and not last.batch_id:
+            return self._joined(log, last, late)
         decided = case.decided_at.ToDatetime(UTC) if case.HasField("decided_at") else log.at
         row = ReportRow(
             id=_id(case_id, f"{round_}-{len(there) + 1}" if there else round_), case_id=case_id, round=round_,
@@ -107,6 +120,10 @@ class ReportStore:
         row.files.extend(ReportFile(verdict_id=item.verdict_id) for item in late)
         self.put(log, row, before)
         return row
+
+    def latest_batch(self, txn: Txn, key: str) -> ReportRow | None:
+        """The latest batch whose id begins so; None: there was none."""
+        return next((row for _, row in self._reports.under(txn, key.encode(), newest=True)), None)
 
     def any_due(self, txn: Txn, now: datetime) -> bool:
         """Whether there is something to do."""
@@ -154,7 +171,9 @@ class ReportStore:
             event = Event()
             said = event.reported
             said.report_id, said.case_id, said.authority = row.id, row.case_id, authority_of(row)
-            said.state, said.receipt = state_of(row).name, receipt_of(row)
+            # The authority got one report: a batch's, however many cases have its receipt.
+            in_batch = "_IN_BATCH" if row.batch_id and state_of(row) is State.FINISHED else ""
+            said.state, said.receipt = state_of(row).name + in_batch, receipt_of(row)
             log.append(event)
         self._write(log.txn, row, before)
 
@@ -186,6 +205,8 @@ class ReportStore:
             Refused: it does not wait for a person.
         """
         before = self.get(log.txn, report_id)
+        if before.batch_id:
+            raise Refused(f"it is filed in the batch {before.batch_id}, which may be what waits")
         row = copied(before)
         keep(row, machine.resume(record_of(before), log.at))
         row.problem = ""
@@ -195,7 +216,8 @@ class ReportStore:
         return row
 
     def withdraw(self, log: Appending, report_id: str, *, by: str) -> ReportRow:
-        """Has one retracted and not filed; at once where nothing is open.
+        """Has one retracted and not filed; at once where nothing is open. One that is in a batch leaves it. A batch is
+        given up: its reports are filed each by itself.
 
         What a call under way comes to still counts, but for a report that it opens: that is left to expire unfinished.
 
@@ -204,9 +226,13 @@ class ReportStore:
             Refused: it is over. What was filed cannot be taken back.
         """
         before = self.get(log.txn, report_id)
+        if before.batch_id and state_of(before) not in OVER:
+            trace.info("report %s leaves the batch %s: withdrawn by %s", report_id, before.batch_id, by)
+            return leave(self, log, before)
         row = copied(before)
         keep(row, machine.withdraw(record_of(before), log.at))
         row.problem = ""
+        settle(self, log, row)
         if not row.HasField("calling"):
             self._schedule(log, row)
         elif state_of(row) is State.RETRACTED:
@@ -220,13 +246,6 @@ class ReportStore:
         """Withdraws whatever of a case is not over, since the case was cleared; what there was."""
         open_ = [row for row in self.of_case(log.txn, case_id) if state_of(row) not in OVER]
         return [self.withdraw(log, row.id, by=by) for row in open_]
-
-
-def copied(row: ReportRow) -> ReportRow:
-    """A row of its own, to be changed."""
-    other = ReportRow()
-    other.CopyFrom(row)
-    return other
 
 
 def _id(case_id: str, round_: int | str) -> str:

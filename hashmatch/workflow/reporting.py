@@ -1,6 +1,7 @@
 """Files reports: one call at a time, each begun and ended on disk, so that whoever dies when, none is lost or doubled.
 
     take     one transaction: the report that is due the longest is ours until the lease ends
+    settle   where reports are batched, one transaction: it joins a batch, or leaves it (report_batches.py)
     begin    one transaction: which call is about to be made
     call     outside any transaction
     end      one transaction: what it came to; at FINISHED the receipt, the event and the case's own step together
@@ -15,7 +16,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -30,11 +31,25 @@ from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.errors import Corrupt, HashmatchError, StoreFailed
 from hashmatch.v1.reports_pb2 import ReportRow
 from hashmatch.workflow.report import Alert, Call, State, Step, after, difference, next_step
+from hashmatch.workflow.report_batch import Batching
+from hashmatch.workflow.report_batches import Batches
 from hashmatch.workflow.report_content import Reporter
+from hashmatch.workflow.report_members import settle
 from hashmatch.workflow.report_preparing import Evidence, Preparing, Ready
 from hashmatch.workflow.report_record import OVER
-from hashmatch.workflow.report_rows import alerts_at, begin, calling, keep, percent, record_of, state_of, with_file
-from hashmatch.workflow.report_store import ReportStore, copied
+from hashmatch.workflow.report_rows import (
+    alerts_at,
+    begin,
+    calling,
+    copied,
+    is_batch,
+    keep,
+    percent,
+    record_of,
+    state_of,
+    with_file,
+)
+from hashmatch.workflow.report_store import ReportStore
 
 __all__ = ["Evidence", "Reporting"]
 
@@ -48,6 +63,10 @@ trace = logging.getLogger(__name__)
 
 class _CaseRefused(HashmatchError):
     """The case did not take it that its report is filed."""
+
+    def __init__(self, case_id: str, why: str) -> None:
+        super().__init__(why)
+        self.case_id = case_id
 
 
 class Reporting:
@@ -67,6 +86,7 @@ class Reporting:
         production: bool = False,
         lease: timedelta = LEASE,
         alerted: Callable[[Appending, ReportRow, Alert], object] = lambda _log, _row, _alert: None,
+        batch: Batching | None = None,
     ) -> None:
         """
         Args:
@@ -74,10 +94,13 @@ class Reporting:
             evidence: None: no file goes with any report.
             production: the switch. Without it nothing that is for production is sent anywhere.
             lease: after which what its taker left is another's; made longer while a call lasts.
-            alerted: told when an open report's time runs out, in the transaction that notes that it was.
+            alerted: told when an open report's time runs out, in the transaction that notes that it was; of a batch,
+                with the first report that is in it.
+            batch: when reports are batched; None: never.
         """
         self._ledger, self._store, self._reported, self._alerted = ledger, store, casework_reported, alerted
         self._now, self._jitter, self._lease = now, jitter, lease
+        self._batches = Batches(ledger, store, batch)
         self._preparing = Preparing(ledger, store, client_of, evidence, reporter, now, production=production)
 
     def run(self, stopping: threading.Event) -> None:
@@ -111,6 +134,8 @@ class Reporting:
         return limit
 
     def _advance(self, taken: ReportRow) -> None:
+        if self._batches.settled(taken):
+            return
         ready = self._preparing.ready(taken)
         try:
             if self._begin(taken, ready) and ready is not None:
@@ -143,6 +168,9 @@ class Reporting:
             if step.call in _NO_CALL or ready is None or ready.step != step or changed:
                 self._store.put_next(log, row, before)
                 return False
+            if ready.apart:
+                self._batches.give_up(log, before, ready.apart)
+                return False
             if ready.failed is not None:
                 self._take_in(log, row, step, ready.failed, ready.problem)
                 self._store.put_next(log, row, before)
@@ -161,7 +189,7 @@ class Reporting:
         row.alerts_told.extend(percent(one) for one in passed)
         if passed:
             trace.error("report %s is open, and %d %% of its time is over", row.id, percent(passed[-1]))
-            self._alerted(log, row, passed[-1])
+            self._alerted(log, self._store.get(log.txn, row.files[0].report_id) if is_batch(row) else row, passed[-1])
 
     # ── call ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -189,14 +217,16 @@ class Reporting:
     # ── end ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _end(self, taken: ReportRow, ready: Ready, outcome: Outcome, problem: str) -> None:
-        try:
-            self._write(taken, ready, outcome, problem)
-        except _CaseRefused as e:
-            # The receipt must be kept, whatever the case says of it.
-            trace.error("report %s is filed, and its case did not take that: %s", taken.id, e)
-            self._write(taken, ready, outcome, f"the case did not take it: {e}", tell=False)
+        untold: dict[str, str] = {}
+        while True:
+            try:
+                return self._write(taken, ready, outcome, problem, untold)
+            except _CaseRefused as e:
+                # The receipt must be kept, whatever the case says of it.
+                trace.error("report %s is filed, and case %s did not take that: %s", taken.id, e.case_id, e)
+                untold[e.case_id] = f"the case did not take it: {e}"
 
-    def _write(self, taken: ReportRow, ready: Ready, outcome: Outcome, problem: str, *, tell: bool = True) -> None:
+    def _write(self, taken: ReportRow, ready: Ready, outcome: Outcome, problem: str, untold: Mapping[str, str]) -> None:
         with self._ledger.changing() as log:
             before = self._store.held(log.txn, taken.id, taken.claim)
             if before is None or state_of(before) in OVER:
@@ -204,18 +234,23 @@ class Reporting:
                 trace.warning("report %s: what %s came to is not counted", taken.id, ready.step.call.value)
                 return
             row = copied(before)
-            self._take_in(log, row, ready.step, outcome, problem)
+            self._take_in(log, row, ready.step, outcome, "; ".join(filter(None, (problem, *untold.values()))))
             if ready.viewed is not None and ready.step.file is not None and not isinstance(outcome, Failed):
                 told = with_file(row)[ready.step.file]
                 told.viewed, told.exif_viewed = ready.viewed
+            over = settle(self._store, log, row)
             self._store.put_next(log, row, before)
-            if tell and state_of(row) in (State.FINISHED, State.RETRACTED):
-                try:
-                    self._reported(log, row.case_id)
-                except (StoreFailed, Corrupt):
-                    raise
-                except HashmatchError as e:
-                    raise _CaseRefused(str(e)) from e
+            for case_id in over:
+                if case_id not in untold:
+                    self._tell(log, case_id)
+
+    def _tell(self, log: Appending, case_id: str) -> None:
+        try:
+            self._reported(log, case_id)
+        except (StoreFailed, Corrupt):
+            raise
+        except HashmatchError as e:
+            raise _CaseRefused(case_id, str(e)) from e
 
     def _take_in(self, log: Appending, row: ReportRow, step: Step, outcome: Outcome, problem: str) -> None:
         """The row after a step came to an outcome; not written yet."""

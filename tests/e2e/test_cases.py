@@ -32,7 +32,8 @@ def platform(deployment, tmp_path):
         )
         deployment.keys = {}
         for name, *roles in (
-            ("app", "uploader"), ("other", "uploader"), ("ann", "reviewer"), ("bob", "reviewer", "lead"), ("lea", "le-liaison"),
+            ("app", "uploader"), ("other", "uploader"), ("ann", "reviewer"), ("bob", "reviewer", "lead"),
+            ("lea", "le-liaison"),
         ):  # fmt: skip
             options = [word for role in roles for word in ("--role", role)]
             deployment.keys[name] = deployment.run("keys", "create", name, *options).strip()

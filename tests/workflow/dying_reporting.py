@@ -1,8 +1,9 @@
 """Files what is due in a process that is killed at a boundary: before or after a call, before or after a commit.
 
-Each line of standard input is `DIR URL BOUNDARY`, DIR a state directory whose report is queued. For each a process is
-forked while nothing is open and no thread runs; it dies at the boundary of that number, counted from 1; 0 is never.
-Each line of standard output is `killed` or `done N`, N the boundaries that there were.
+Each line of standard input is `DIR URL BOUNDARY [AT_MOST]`, DIR a state directory whose reports are queued; with
+AT_MOST they are filed in batches of at most so many. For each a process is forked while nothing is open and no thread
+runs; it dies at the boundary of that number, counted from 1; 0 is never. Each line of standard output is `killed` or
+`done N`, N the boundaries that there were.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from workflow.reporting import Office, client_of
 
 from hashmatch import clock
 from hashmatch.audit.ledger import Ledger
+from hashmatch.workflow.report_batch import Batching
 
 KEPT = {"a": b"benign a" * 100, "b": b"benign b" * 200}
 
@@ -79,13 +81,14 @@ class Ahead:
         self.by += by
 
 
-def run(state, url, fatal):
+def run(state, url, fatal, at_most=None):
     """Files all that is due, or dies; how many boundaries there were."""
     boundaries, time = Boundaries(fatal), Ahead()
     real = client_of(url, time.now)
     made = Office(
         state, time.now, url, kept=KEPT, ledger=counted_ledger(boundaries),
         client_of=lambda environment: CountedClient(real(environment), boundaries),
+        batch=None if at_most is None else Batching(at_least=2, at_most=at_most),
     )  # fmt: skip
     with closing(made):
         made.drain(time.advance)
@@ -94,11 +97,11 @@ def run(state, url, fatal):
 
 def main():
     for line in sys.stdin:
-        state, url, fatal = line.split()
+        state, url, fatal, *at_most = line.split()
         receiving, sending = os.pipe()
         child = os.fork()
         if not child:
-            passed = run(Path(state), url, int(fatal))
+            passed = run(Path(state), url, int(fatal), *map(int, at_most))
             os.write(sending, str(passed).encode())
             os._exit(0)
         os.close(sending)
