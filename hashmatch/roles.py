@@ -213,6 +213,7 @@ VERBS: Mapping[str, Permission] = {
     "holds place": Role.LE_LIAISON,
     "holds renew": Role.LE_LIAISON,
     "holds release": Role.LE_LIAISON,
+    "reports bundle": Role.LEAD,
     "reports list": Role.LEAD,
     "reports show": Role.LEAD,
     "reports resume": Role.LEAD,

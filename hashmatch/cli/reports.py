@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch import clock, office
-from hashmatch.cli import format, log_opening
+from hashmatch.cli import format, log_opening, office_opening
 from hashmatch.cli.accounts import by
 from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.errors import Malformed
 from hashmatch.v1.reports_pb2 import ReportRow
+from hashmatch.workflow.bundle_fields import Authority, Sender
+from hashmatch.workflow.bundling import hand
 from hashmatch.workflow.report import Call, State, next_step
 from hashmatch.workflow.report_attributes import ATTRIBUTES
 from hashmatch.workflow.report_record import OVER, expires_at
@@ -42,6 +45,13 @@ example:
 It goes on where it stopped, so that what was filed is not filed twice. --omit leaves out an attribute that the platform
 gave and that cannot be told as it is; each is told by name: """ + ", ".join(ATTRIBUTES)
 
+BUNDLE_EXAMPLE = """\
+example:
+  hashmatch reports bundle c_019af3c2 --authority nca --to report.zip
+
+report.json and report.html with the fields that the NCA (SI 2026/268) or Art. 18 of the DSA asks for, the media where
+it is kept, a manifest of digests. What is asked for and not known is named: add it before you hand it in."""
+
 WITHDRAW_EXAMPLE = """\
 example:
   hashmatch reports withdraw r_019af3c2.0
@@ -52,6 +62,12 @@ What is open is retracted, what is queued is not sent. What was filed cannot be 
 def add_parser(verbs: Verbs) -> None:
     reports = group(verbs, "reports", "reports to authorities, and what waits", "Reports to authorities, and what "
                     "waits for a person.")  # fmt: skip
+    one = verb(reports, "bundle", bundle, "write a report for an authority without an API", BUNDLE_EXAMPLE)
+    one.add_argument("case", metavar="CASE", help="its id; confirmed, by another person than you")
+    one.add_argument("--authority", required=True, choices=[*Authority], help="whose fields it has")
+    one.add_argument("--to", required=True, type=Path, metavar="FILE", help="a ZIP; must not exist")
+    one.add_argument("--company", default="", metavar="NAME", help="default: of the workflow's file")
+    one.add_argument("--email", default="", metavar="ADDRESS", help="whom to ask; default: of the workflow's file")
     one = verb(reports, "list", list_reports, "reports, and how far each is", LIST_EXAMPLE)
     names = [state.name for state in State]
     one.add_argument("--case", default="", metavar="CASE", help="of one case")
@@ -67,6 +83,34 @@ def add_parser(verbs: Verbs) -> None:
         if name == "resume":
             one.add_argument("--omit", action="append", default=[], metavar="NAME", help="an attribute to leave out; "
                              "may be repeated")  # fmt: skip
+
+
+def bundle(args: argparse.Namespace) -> int:
+    with office_opening.opened(args, evidence=True) as office:
+        known = office.wanted.reporting.reporter if office.wanted.reporting is not None else None
+        company, email = args.company or (known.company if known else ""), args.email or (known.email if known else "")
+        if not company or not email:
+            raise Malformed("give --company and --email, or [reporting] in the workflow's file", field="--company")
+        sender = Sender(company=company, email=email, legal_email=known.legal_email if known else "", declared_by=by())
+        told = hand(
+            office.ledger, office.cases, office.evidence, args.case, Authority(args.authority), sender=sender,
+            target=args.to, by=by(),
+        )  # fmt: skip
+    if args.json:
+        format.emit(
+            {
+                "file": str(args.to), "files": told.files, "manifest_sha256": told.manifest_sha256.hex(),
+                "missing": list(told.missing), "without_media": list(told.without_media),
+            }
+        )  # fmt: skip
+        return 0
+    print(f"{args.to}: {told.files} files, the manifest's SHA-256 is {told.manifest_sha256.hex()}")
+    for title in told.missing:
+        print(f"to be added by you: {title}")
+    for verdict_id in told.without_media:
+        print(f"without its media: {verdict_id}")
+    print(f"once it is handed in: hashmatch cases report {args.case} --authority NAME --receipt NUMBER")
+    return 0
 
 
 def list_reports(args: argparse.Namespace) -> int:

@@ -106,7 +106,7 @@ def test_a_kind_whose_library_is_missing_says_which_extra_has_it(write, monkeypa
         (PLATFORM + 'confirms = "yes"\n', "confirms: want true or false"),
         (PLATFORM + 'kind = "smoke"\n', "platform: kind: want one of webhook, nats, kafka"),
         (PLATFORM + 'topic = "t"\n', "platform: topic: unknown to a webhook"),
-        (NATS + 'url = "https://platform.example/"\n', "bus: url: unknown to a nats; known: allow, ca, caller, confirms, cred"),
+        (NATS + 'url = "https://platform.example/"\n', "bus: url: unknown to a nats; known: allow, ca, caller"),
         (NATS.replace("tls://", "http://"), "bus: servers: http://nats.example: want tls://HOST:PORT"),
         (NATS.replace('["tls://nats.example"]', "[]"), "bus: servers: must be given"),
         (NATS.replace("HASHMATCH", "H.M"), "bus: stream: want letters"),

@@ -1,0 +1,134 @@
+"""Hands a case to an authority without an API: the bundle is written, and then the log says that it was.
+
+Two persons stand behind it: who confirmed the case, and who writes the bundle. The receipt that the authority gives is
+noted afterwards, as of any report that was filed elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from hashmatch.audit.ledger import Ledger
+from hashmatch.errors import Conflict, NotFound, Refused
+from hashmatch.evidence import durable
+from hashmatch.hashing.registry import REGISTRY
+from hashmatch.v1.audit_pb2 import Event
+from hashmatch.v1.cases_pb2 import DECISION_CONFIRM, Case, CaseItem
+from hashmatch.workflow import bundle as bundles
+from hashmatch.workflow.bundle_fields import About, Authority, Sender
+from hashmatch.workflow.case_facts import cleared
+from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.inquiry import another
+from hashmatch.workflow.report_preparing import MAX_EARLIER, Evidence
+from hashmatch.workflow.report_record import State
+from hashmatch.workflow.report_rows import receipt_of, state_of
+from hashmatch.workflow.report_store import ReportStore
+
+
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """A bundle that was written."""
+
+    files: int
+    manifest_sha256: bytes
+    missing: tuple[str, ...]  # what a person must add before it is handed in
+    without_media: tuple[str, ...]  # verdicts whose media nobody has
+
+
+def hand(
+    ledger: Ledger, cases: Casework, evidence: Evidence | None, case_id: str, authority: Authority, *, sender: Sender,
+    target: Path, by: str,
+) -> Bundled:  # fmt: skip
+    """Writes the bundle of a confirmed case to a file that is not there yet.
+
+    Raises:
+        NotFound: no such case.
+        Refused: it is not confirmed, or only by the same person.
+        Conflict: there is such a file.
+        StoreFull, StoreFailed, Corrupt: there is none then.
+    """
+    with ledger.env.read() as txn:
+        case = cases.store.get(txn, case_id)
+        items = list(reversed(list(cases.store.items(txn, case_id))))
+        earlier = list(_earlier(ledger, cases, case))
+    confirmed = _confirmed(case, by)
+    about = About(
+        case=case, items=items, sender=sender, now=ledger.now(), earlier=earlier,
+        digests={item.verdict_id: _digests(ledger, item) for item in items},
+    )  # fmt: skip
+    made, missing = bundles.bundle(about, authority), list[str]()
+    with durable.translated(target):
+        try:
+            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError as e:
+            raise Conflict(f"{target} is there already") from e
+    try:
+        with durable.translated(target), os.fdopen(fd, "wb") as file:
+            digest, files = bundles.write(file, made, _media(evidence, items, missing))
+            file.flush()
+            os.fsync(file.fileno())
+        durable.sync_directory(target.absolute().parent)
+        event = Event()
+        said = event.disclosed
+        said.manifest_digest, said.files = digest, files
+        said.case_ids.append(case_id)
+        said.by.extend((confirmed, by))
+        with ledger.changing() as log:
+            log.append(event)
+    except BaseException:
+        target.unlink(missing_ok=True)  # what the log does not know must not leave the house
+        raise
+    return Bundled(files, digest, made.missing, tuple(missing))
+
+
+def _confirmed(case: Case, by: str) -> str:
+    """Who confirmed a case, another than `by`."""
+    if cleared(case) or not case.HasField("decided_at"):
+        raise Refused("what is not confirmed is not reported")
+    deciders = [review.by for review in case.reviews[case.reviews_before :] if review.decision == DECISION_CONFIRM]
+    for one in reversed(deciders[:-1]):  # of two who confirmed, one is another than whoever asks
+        if one != by:
+            return one
+    another(by, deciders[-1] if deciders else "")
+    return deciders[-1] if deciders else ""
+
+
+def _media(
+    evidence: Evidence | None, items: list[CaseItem], missing: list[str]
+) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
+    for item in items:
+        opened = evidence.open(item) if evidence is not None else None
+        if opened is None:
+            missing.append(item.verdict_id)
+        else:
+            yield item.verdict_id, partial(_same, opened[0])
+
+
+def _same(file: BinaryIO) -> BinaryIO:
+    return file
+
+
+def _digests(ledger: Ledger, item: CaseItem) -> dict[str, bytes]:
+    try:
+        verdict = ledger.verdict(item.verdict_id).verdict
+    except NotFound:
+        return {}
+    exact = (h for h in verdict.hashed if h.hash_type in REGISTRY and REGISTRY[h.hash_type].exact)
+    return {one.hash_type: one.fingerprint.value for one in exact if one.fingerprint.value}
+
+
+def _earlier(ledger: Ledger, cases: Casework, case: Case) -> Iterator[str]:
+    """References of reports about the same subject."""
+    with ledger.env.read() as txn:
+        for _ in range(MAX_EARLIER):
+            for row in ReportStore(ledger.env).of_case(txn, case.id):
+                if state_of(row) is State.FINISHED:
+                    yield f"{row.authority} {receipt_of(row)}"
+            if not case.prior_case_id:
+                return
+            case = cases.store.get(txn, case.prior_case_id)
