@@ -10,6 +10,7 @@ empty, every instruction confirmed, and the exported log must verify.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,6 @@ import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from measured import Report
@@ -30,12 +30,14 @@ from hashmatch.delivery.addresses import Egress
 from hashmatch.delivery.guarded_http import GuardedHttp
 from hashmatch.delivery.standard_webhooks import Secret, new_secret
 from hashmatch.delivery.webhook import Webhook
+from hashmatch.evidence.master import FileMaster, create_master_file
+from hashmatch.evidence.vault import Vault
 from hashmatch.v1 import common_pb2, lists_pb2
 from hashmatch.v1.audit_pb2 import VerdictRecord
 from hashmatch.v1.cases_pb2 import DISPATCH_STATE_CONFIRMED
 from hashmatch.workflow import policy_file
 from hashmatch.workflow.casework import Casework
-from hashmatch.workflow.facts import plan_by
+from hashmatch.workflow.policy_store import ClocksInForce, PolicyInForce, PolicyStore
 from hashmatch.workflow.sender import Line, Sender
 
 SECONDS = 20.0
@@ -87,7 +89,8 @@ def main() -> None:
     port = int(receiver.stdout.readline())
     try:
         with tempfile.TemporaryDirectory() as folder:
-            measure(report, Path(folder), f"http://127.0.0.1:{port}/", key)
+            measure(report, Path(folder) / "state", f"http://127.0.0.1:{port}/", key)
+            measure_vault(report, Path(folder))
     finally:
         receiver.kill()
     report.write()
@@ -95,8 +98,10 @@ def main() -> None:
 
 def measure(report: Report, state: Path, url: str, key: str) -> None:
     with closing(Ledger(state)) as ledger:
-        policy = policy_file.load(None)
-        cases = Casework(ledger.env, ledger.sealing, partial(plan_by, policy), lambda _verb: ["platform"])
+        policy = PolicyInForce(ledger.env, policy_file.load(None))
+        with ledger.changing() as log:
+            PolicyStore(ledger.env).adopt(log, policy_file.text_of(None), by="benchmark")
+        cases = Casework(ledger.env, ledger.sealing, policy, lambda _verb: ["platform"], clocks=ClocksInForce(policy))
         ledger.consequences = cases
         webhook = Webhook("platform", GuardedHttp(url, Egress(["127.0.0.0/8"])), [Secret(key)])
         sender = Sender(ledger, cases, {"platform": Line(webhook)})
@@ -129,6 +134,28 @@ def measure(report: Report, state: Path, url: str, key: str) -> None:
             {"what": "problems that the verifier finds", "figure": problems(state), "limit": 0},
         ],
     )
+
+
+def measure_vault(report: Report, folder: Path) -> None:
+    """What the vault adds to a MATCH: its media is sealed and synced before it is written."""
+    create_master_file(folder / "master")
+    vault = Vault(folder / "vault", FileMaster(folder / "master"))
+    vault.prove()
+    rows = []
+    for size in (100_000, 1_000_000, 10_000_000):
+        media, took = os.urandom(size), []
+        for number in range(200 if size < 10_000_000 else 40):
+            began = time.perf_counter()
+            vault.seal(f"v_{size}_{number}", media, media_type="image/jpeg", at=clock.now())
+            took.append(time.perf_counter() - began)
+        opened = time.perf_counter()
+        with vault.open(f"v_{size}_0")[0] as file:
+            assert len(file.read()) == size
+        opened = time.perf_counter() - opened
+        took.sort()
+        row = {"bytes": size, "seal p50 ms": 1000 * took[len(took) // 2], "p99 ms": 1000 * took[len(took) * 99 // 100]}
+        rows.append({**row, "open and read ms": 1000 * opened})
+    report.table("Evidence: sealed, synced, and read again", rows)
 
 
 def load(ledger: Ledger, until: float) -> tuple[list[float], int]:
