@@ -241,6 +241,7 @@ def _reporting(office: Office, settings: ReportSettings, client: CyberTipline) -
     return Reporting(
         office.ledger, ReportStore(office.ledger.env), office.cases.report_over, client_of, office.evidence,
         settings.reporter, production=settings.production, alerted=alerted,
+        batch=settings.batch,
     )  # fmt: skip
 
 

@@ -186,7 +186,8 @@ def withdraw(args: argparse.Namespace) -> int:
         cases = office.casework(ledger, args.settings)
         with ledger.changing() as log:
             row = ReportStore(ledger.env).withdraw(log, args.report, by=by())
-            cases.report_over(log, row.case_id)
+            if row.case_id:  # of a batch, each case is told by its own report
+                cases.report_over(log, row.case_id)
     return _done(args, row, "is withdrawn" if state_of(row) is State.RETRACTED else "will be retracted")
 
 

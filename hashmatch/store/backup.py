@@ -2,8 +2,9 @@
 
 The copy is built beside its destination and renamed into place when all of it is on disk, so a backup is whole or not
 there. The ledger is copied first and the lists after it: every revision that a copied verdict names is then in the
-copied lists. Snapshots are not copied, since they are rebuilt, nor is
-the sample of traffic, which is not to outlive its days. Restoring is copying the directory back.
+copied lists. Evidence follows, sealed as it is: what the copied ledger names was sealed before, and is there unless
+destroyed meanwhile. Its master key is not in the state and not in the copy. Snapshots are not copied, since they are
+rebuilt, nor is the sample of traffic, which is not to outlive its days. Restoring is copying the directory back.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hashmatch.store.env import DATA_FILE, Env, failure, sync_directory
 
 MANIFEST = "backup.json"
 ENVIRONMENTS = ("ledger", "lists")  # in the order of copying
+EVIDENCE = "evidence"  # the vault's directory
 CREDENTIALS = "keys/access"  # the environment of those who may call
 
 
@@ -48,6 +50,7 @@ def back_up(state: Path, to: Path) -> dict[str, object]:
         _copy_keys(state / "keys", draft / "keys")
         if (state / CREDENTIALS / DATA_FILE).exists():
             commits[CREDENTIALS] = _copy(state / CREDENTIALS, draft / CREDENTIALS)
+        _copy_evidence(state / EVIDENCE, draft / EVIDENCE)
         manifest: dict[str, object] = {
             "written_by": f"hashmatch {hashmatch.__version__}",
             "at": clock.now().isoformat(),
@@ -111,6 +114,30 @@ def _copy_keys(source: Path, to: Path) -> None:
             if key.parent == source:  # what lies deeper is an environment, and is copied as one
                 _write(to / key.name, key.read_bytes())
         sync_directory(to)
+
+
+def _copy_evidence(source: Path, to: Path) -> None:
+    """Copies sealed files, each body before its key, so that no copied key lacks its body."""
+    if not source.is_dir():
+        return
+    kept = [path for path in _files(source) if path.suffix in (".sealed", ".key")]
+    for path in sorted(kept, key=lambda one: one.suffix, reverse=True):
+        copy = to / path.relative_to(source)
+        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with open(path, "rb") as file:
+                fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with open(fd, "wb") as out:
+                    shutil.copyfileobj(file, out, 1 << 20)
+                    out.flush()
+                    os.fsync(out.fileno())
+        except FileNotFoundError:  # destroyed meanwhile: then neither half is to outlive that
+            continue
+    for body in to.rglob("*.sealed") if to.is_dir() else ():
+        if not body.with_suffix(".key").exists():
+            body.unlink()
+    for directory in (one for one in to.rglob("*") if one.is_dir()):
+        sync_directory(directory)
 
 
 def _write(path: Path, content: bytes) -> None:

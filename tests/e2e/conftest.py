@@ -13,12 +13,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 from pictures import png
 
+from hashmatch.access.credentials import Credentials
 from hashmatch.audit.ledger import Ledger
 from hashmatch.client import Client
 from hashmatch.examine import examine
@@ -72,6 +74,11 @@ class Deployment:
             for fingerprint in found:
                 keeper.add("known", fingerprint, reason="drawn", by="tests")
         return found
+
+    def key(self, name: str, *roles: str) -> str:
+        """A new key of somebody, made in this process: a verb takes a second to start."""
+        with closing(Credentials(self.state)) as credentials:
+            return credentials.create(name, roles, by="tests")[1]
 
     def recorded(self) -> dict[str, str]:
         """Every verdict id in the ledger by its request id; none is there twice. Read by this process, as it stands."""

@@ -35,8 +35,7 @@ def platform(deployment, tmp_path):
             ("app", "uploader"), ("other", "uploader"), ("ann", "reviewer"), ("bob", "reviewer", "lead"),
             ("lea", "le-liaison"),
         ):  # fmt: skip
-            options = [word for role in roles for word in ("--role", role)]
-            deployment.keys[name] = deployment.run("keys", "create", name, *options).strip()
+            deployment.keys[name] = deployment.key(name, *roles)
         deployment.serve("--workers", "1")
         deployment.receiver = receiver
         yield deployment

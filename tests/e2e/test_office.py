@@ -91,8 +91,7 @@ def opened(deployment, tmp_path, telephone):
     deployment.run("lists", "policy", "known", "--trust", "verified", "--disposition", "block", "--reason", "theirs")
     deployment.keys = {}
     for name, roles in PEOPLE.items():
-        options = [word for role in roles for word in ("--role", role)]
-        deployment.keys[name] = deployment.run("keys", "create", name, *options).strip()
+        deployment.keys[name] = deployment.key(name, *roles)
     deployment.serve("--workers", "1")
     deployment.rang = rang
     with grpc.insecure_channel(deployment.address) as channel:

@@ -27,6 +27,7 @@ from hashmatch.evidence.master import FileMaster, create_master_file
 from hashmatch.evidence.package import read_package
 from hashmatch.evidence.vault import Vault
 from hashmatch.roles import Role
+from hashmatch.store.backup import back_up, differences
 from hashmatch.workflow.destroying import Destroying
 from hashmatch.workflow.disclosing import disclose
 from hashmatch.workflow.evidence import FromPlatform, FromVault
@@ -322,3 +323,17 @@ def test_what_nobody_has_is_said_to_be_missing(work, vault, tmp_path):
     for one in (bare,):
         told = hand(work, vault, order(work, one), tmp_path / f"{one.id}.p7m")
         assert (told.files, told.missing) == (1, (item(work, one).verdict_id,))
+
+
+def test_a_backup_holds_the_evidence_and_opens_with_the_master_key(work, vault, tmp_path):
+    verdict_id, gone = (item(work, kept(work, vault, who)).verdict_id for who in ("u1", "u2"))
+    vault.destroy(gone)
+    work.ledger.close()
+    (tmp_path / "vault").rename(tmp_path / "evidence")
+    back_up(tmp_path, tmp_path / "copy")
+    copied = Vault(tmp_path / "copy" / "evidence", FileMaster(tmp_path / "master"))
+    copied.prove()
+    assert list(copied.items()) == [verdict_id]
+    with copied.open(verdict_id)[0] as file:
+        assert file.read() == MEDIA
+    assert list(differences(tmp_path / "copy")) == []
