@@ -69,7 +69,8 @@ def add_parser(verbs: Verbs) -> None:
                  "cases report c_019af3c2 --authority NCMEC --receipt 4711")  # fmt: skip
     one.add_argument("--authority", required=True, metavar="NAME", help="such as NCMEC")
     one.add_argument("--receipt", required=True, metavar="NUMBER", help="the authority's own")
-    one.add_argument("--duty", default="", choices=["", *Kind], metavar="KIND", help="to keep; default: US_REPORT")
+    one.add_argument("--duty", default="", choices=["", *Kind], metavar="KIND",
+                     help="to keep; default: as the policy says, else US_REPORT")  # fmt: skip
     _verb(cases, "second-looks", second_looks, "cases that you are asked to look at, not knowing what was decided",
           "cases second-looks")  # fmt: skip
     one = _verb(cases, "second-look", second_look, "say what you make of such a case",
@@ -116,7 +117,7 @@ def _about(
 
 
 def _reasons(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--reason", action="append", default=[], metavar="CODE", help="may be repeated; wanted")
+    one.add_argument("--reason", action="append", default=[], metavar="CODE", help="of your own; may be repeated; wanted")
     one.add_argument("--note", default="", metavar="TEXT", help="for those who come after; sealed in the log")
 
 

@@ -48,8 +48,10 @@ def add_parser(verbs: Verbs) -> None:
     one = verb(inquiries, "open", open_, "take an inquiry in", OPEN_EXAMPLE)
     one.add_argument("kind", metavar="KIND", choices=[*Kind], help="one of " + ", ".join(Kind))
     for name, help_ in (
-        ("agency", "who asks"), ("contact", "how they are reached"), ("reference", "the agency's own number"),
-        ("legal-basis", "what it rests on"), ("jurisdiction", "whose law, as a country's code"), ("scope", "what of"),
+        ("agency", "who asks; not of USER"), ("contact", "how they are reached; not of USER"),
+        ("reference", "the agency's own number; LE_EMERGENCY may lack one"),
+        ("legal-basis", "what it rests on; wanted of LE_PROCESS and LE_DESTROY"),
+        ("jurisdiction", "whose law, as a country's code; not of USER"), ("scope", "what of; wanted of LE_PROCESS"),
     ):  # fmt: skip
         one.add_argument(f"--{name}", default="", metavar="TEXT", help=help_)
     one.add_argument("--case", action="append", default=[], metavar="CASE", help="that it is about; may be repeated")
@@ -78,7 +80,7 @@ def add_parser(verbs: Verbs) -> None:
     one = verb(inquiries, "disclose", disclose_, "seal what is kept to an agency's certificate", DISCLOSE_EXAMPLE)
     one.add_argument("inquiry", metavar="INQUIRY", help="its id")
     one.add_argument("--to", required=True, type=Path, metavar="FILE", help="must not exist")
-    one.add_argument("--recipient", required=True, type=Path, metavar="PEM", help="the agency's certificate")
+    one.add_argument("--recipient", required=True, type=Path, metavar="PEM", help="the agency's certificate, RSA")
 
 
 def open_(args: argparse.Namespace) -> int:
