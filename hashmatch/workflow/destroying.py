@@ -80,7 +80,7 @@ class Destroying:
         asked = case.destroy_asked_by
         if asked:
             another(by, asked)
-        inquiry = inquiry_id or case.destroy_inquiry_id
+        inquiry = case.destroy_inquiry_id if asked else inquiry_id  # what was asked for is what is agreed to
         # Both are tried alike, so that what could never be destroyed is refused to the first person.
         who = (asked or by, by if asked else "another person")
         certificate = self._certificate(log, case, items, text(case.destroy_ground or ground, "ground"), who, inquiry)

@@ -191,7 +191,14 @@ def start(log: Appending, store: PolicyStore, wanted: str, *, named: bool, alone
         BadConfig: the settings name another than is in force, and two must agree to that.
     """
     active, given = store.active(log.txn), policy_file.accepted(wanted)
-    if active == given.version or (active and not named):
+    if active and (active == given.version or not named):
+        try:
+            policy_file.accepted(store.text(log.txn, active))
+        except (BadConfig, NotFound) as e:
+            raise BadConfig(
+                f"policy: this version cannot read what is in force ({active[:12]}): {e}; propose one that it can "
+                "read with the version before"
+            ) from e
         return
     if active and not alone:
         raise BadConfig(

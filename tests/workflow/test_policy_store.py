@@ -85,3 +85,12 @@ def test_before_one_is_in_force_the_settings_count(work):
     live = PolicyInForce(work.ledger.env, policy_file.load(None))
     assert live.now.version == policy_file.load(None).version
     assert live.authority("US") == "NCMEC"
+
+
+def test_what_is_in_force_and_cannot_be_read_is_told_at_the_start_and_not_replaced_in_silence(work, store):
+    do(work, start, store, BUILT_IN, named=False, alone=False)
+    version = changes(work)[0].version
+    with work.ledger.changing() as log:
+        store._rows.put(log.txn, b"text\0" + version.encode(), "of = 'another version'")
+    with pytest.raises(BadConfig, match="cannot read what is in force"):
+        do(work, start, store, BUILT_IN, named=False, alone=False)
