@@ -117,7 +117,7 @@ def _about(
 
 
 def _reasons(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--reason", action="append", default=[], metavar="CODE", help="of your own; may be repeated; wanted")
+    one.add_argument("--reason", action="append", default=[], metavar="CODE", help="of yours; may be repeated; wanted")
     one.add_argument("--note", default="", metavar="TEXT", help="for those who come after; sealed in the log")
 
 
