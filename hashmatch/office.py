@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from hashmatch import clock, corrections
@@ -61,6 +62,7 @@ trace = logging.getLogger(__name__)
 class Office:
     """What works the cases of one ledger."""
 
+    state: Path
     ledger: Ledger
     wanted: Destinations
     cases: Casework
@@ -99,7 +101,7 @@ def opened(
         if wanted.paging is not None:
             closing.callback(wanted.paging.close)
         yield Office(
-            ledger, wanted, cases, inquiries,
+            settings.state, ledger, wanted, cases, inquiries,
             Viewing(ledger.env, cases.store, cases.blind.is_asked),
             Destroying(ledger, cases, inquiries, vault, retention), Pages(ledger, cases.store), source, vault,
         )  # fmt: skip
@@ -199,6 +201,11 @@ def working(office: Office, lists: Corrections) -> Iterator[Sender]:
         BadConfig: a destination cannot be used.
     """
     ledger, cases, wanted = office.ledger, office.cases, office.wanted
+    before = Routes.from_json(ledger.routes())
+    if lost := sorted(set(before.verbs) - set(wanted.routes.verbs)):
+        trace.warning("nothing is sent any more to %s: the workflow's file does not name them", ", ".join(lost))
+    if office.vault is None and (office.state / DIRECTORY).is_dir():
+        trace.warning("evidence lies in %s, and the workflow's file names no vault: nothing more is sealed", DIRECTORY)
     ledger.keep_routes(wanted.routes.to_json())
     lines: dict[str, Line] = {one.name: Line(one.opened(), one.confirms) for one in wanted.endpoints}
     lines[corrections.NAME] = Line(lists)

@@ -9,9 +9,8 @@ from datetime import UTC, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hashmatch import office
 from hashmatch.audit.leaves import Appending
-from hashmatch.cli import format, holds, log_opening, office_opening
+from hashmatch.cli import format, holds, office_opening
 from hashmatch.cli.accounts import by
 from hashmatch.cli.amounts import seconds
 from hashmatch.cli.lists_output import as_dict
@@ -181,7 +180,7 @@ def show(args: argparse.Namespace) -> int:
         return 0
     for line in _told(case):
         print(line)
-    format.table([_item(one) for one in items], ("verdict", "content", "copy of", "entries"))
+    format.table([_item(one) for one in items], ("verdict", "content", "copy of", "evidence", "entries"))
     if sent:
         format.table([_dispatch(one) for one in sent], ("dispatch", "verb", "to", "state", "attempts", "problem"))
     for hold in kept:
@@ -295,10 +294,10 @@ def record_report(args: argparse.Namespace) -> int:
 
 def list_dispatches(args: argparse.Namespace) -> int:
     states = {DispatchState.Value(f"DISPATCH_STATE_{name}") for name in args.states or ()}
-    with log_opening.opened(args, "outbox list") as ledger, ledger.env.read() as txn:
-        found, more = office.casework(ledger, args.settings).outbox.page(
-            txn, case_id=args.case, states=states, limit=SHOWN
-        )
+    with office_opening.reading(args, "outbox list") as office_, office_.ledger.env.read() as txn:
+        cases = office_.cases
+        found, more = cases.outbox.page(txn, case_id=args.case, states=states, limit=SHOWN)
+        found = [one for one in found if not _blind(cases, txn, one.case_id)]
     if args.json:
         for one in found:
             format.emit(as_dict(one))
@@ -344,7 +343,8 @@ def _sent(args: argparse.Namespace, one: DispatchRecord) -> int:
 
 
 def _item(item: CaseItem) -> Sequence[str]:
-    return item.verdict_id, item.subject.content_id, f"cluster {item.cluster}", ", ".join(item.entries)
+    kept = "destroyed" if item.HasField("destroyed_at") else "kept" if item.evidence else "none here"
+    return item.verdict_id, item.subject.content_id, f"cluster {item.cluster}", kept, ", ".join(item.entries)
 
 
 def _dispatch(one: DispatchRecord) -> Sequence[str]:

@@ -74,6 +74,10 @@ def add_parser(verbs: Verbs) -> None:
 
 def view(args: argparse.Namespace) -> int:
     level = Level(args.level)
+    if args.to.exists():  # before it is a look: one that shows nothing to anybody must not be told as a view
+        raise Conflict(f"{args.to} is there already")
+    if not args.to.absolute().parent.is_dir():
+        raise Malformed("there is no such folder", field="--to")
     with office_opening.opened(args, evidence=True) as office:
         media = _media(office, args.case, args.verdict, level)
         shown = asyncio.run(_rendered(args, media, level))
@@ -100,7 +104,7 @@ def _media(office: Office, case_id: str, verdict_id: str, level: Level) -> bytes
     with office.ledger.env.read() as txn:
         item = office.viewing.may(txn, case_id, verdict_id, level=level, by=by(), now=clock.now())
     if office.evidence is None:
-        raise Refused("no evidence is kept here, and no platform is named that gives it")
+        raise Refused("no vault and no platform is known here that has it: name the workflow's file of the server")
     found = office.evidence.open(item)
     if found is None:
         raise NotFound("nothing is kept of that item")

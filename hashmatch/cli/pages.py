@@ -104,8 +104,8 @@ def _shown(args: argparse.Namespace, rows: Iterable[PageRecord]) -> int:
     elif found:
         format.table(
             [(r.id, r.case_id, f"T{r.tier}", r.state, _when(r.raised_at), ", ".join(r.paged), r.acknowledged_by,
-              r.problem) for r in found],
-            ("page", "case", "tier", "state", "raised (UTC)", "told", "taken by", "problem"),
+              r.problem, format.plain(r.note)) for r in found],
+            ("page", "case", "tier", "state", "raised (UTC)", "told", "taken by", "problem", "note"),
         )  # fmt: skip
     else:
         print("no pages")

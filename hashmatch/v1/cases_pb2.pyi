@@ -830,6 +830,7 @@ class PageRecord(_message.Message):
     ACKNOWLEDGED_BY_FIELD_NUMBER: _builtins.int
     DECIDED_AT_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     case_id: _builtins.str
     """"drill": nothing has happened."""
@@ -841,6 +842,8 @@ class PageRecord(_message.Message):
     acknowledged_by: _builtins.str
     problem: _builtins.str
     """Why the last try reached nobody."""
+    note: _builtins.str
+    """What the last who handed it over wrote for whoever came next."""
     @_builtins.property
     def raised_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -873,10 +876,11 @@ class PageRecord(_message.Message):
         acknowledged_by: _builtins.str = ...,
         decided_at: _timestamp_pb2.Timestamp | None = ...,
         problem: _builtins.str = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "decided_at", b"decided_at", "raised_at", b"raised_at", "timer_at", b"timer_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "acknowledged_by", b"acknowledged_by", "case_id", b"case_id", "decided_at", b"decided_at", "drill", b"drill", "id", b"id", "paged", b"paged", "problem", b"problem", "raised_at", b"raised_at", "state", b"state", "tier", b"tier", "timer_at", b"timer_at", "told", b"told"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "acknowledged_by", b"acknowledged_by", "case_id", b"case_id", "decided_at", b"decided_at", "drill", b"drill", "id", b"id", "note", b"note", "paged", b"paged", "problem", b"problem", "raised_at", b"raised_at", "state", b"state", "tier", b"tier", "timer_at", b"timer_at", "told", b"told"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -68,6 +68,12 @@ class Blind:
                 row.ClearField("first_by")
                 yield row
 
+    def end(self, txn: Txn, case: Case) -> None:
+        """Asks for no second look at the present decision any more: it is decided anew."""
+        for row in list(self._of_case(txn, case.id)):
+            if row.round == case.reviews_before and not row.second:
+                self._reviews.delete(txn, _key(row))
+
     def is_asked(self, txn: Txn, case_id: str, name: str) -> bool:
         """Whether somebody is asked for a second look at a case, and so may see its items and not its decision."""
         return any(row.assigned_to == name and not row.second for row in self._of_case(txn, case_id))

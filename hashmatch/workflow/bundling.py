@@ -57,6 +57,8 @@ def hand(
         items = list(reversed(list(cases.store.items(txn, case_id))))
         earlier = list(_earlier(ledger, cases, case))
     confirmed = _confirmed(case, by)
+    if evidence is None and any(item.evidence and not item.HasField("destroyed_at") for item in items):
+        raise Refused("evidence is kept in a vault that is not known here: name the workflow's file of the server")
     about = About(
         case=case, items=items, sender=sender, now=ledger.now(), earlier=earlier,
         digests={item.verdict_id: _digests(ledger, item) for item in items},

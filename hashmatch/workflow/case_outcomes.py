@@ -103,11 +103,12 @@ class Outcomes(Consequences):
         if duty and duty not in [*Kind]:
             raise Malformed(f"want one of {', '.join(Kind)}", field="duty")
         before, _ = self._open(log, case_id)
-        if before.HasField("reported_at"):
-            raise Refused("it is reported already")
+        again = before.HasField("reported_at")
+        if again and authority.strip() == before.authority:
+            raise Refused("it is reported to them already")
         if self._filing is not None and self._filing.waits(log, case_id):
             raise Refused("a report of it is on its way: withdraw that first")
-        if state_of(before) is not State.CONFIRMED:
+        if state_of(before) is not State.CONFIRMED and not (again and not cleared(before)):
             raise Refused(f"the case is {state_of(before)}: what is not confirmed is not reported")
         event = Event()
         said = event.reported
@@ -115,6 +116,13 @@ class Outcomes(Consequences):
         said.state, said.receipt = "FINISHED", receipt.strip()
         log.append(event)
         trace.info("a report of case %s was recorded by %s", case_id, by)
+        if again:  # to another authority: its own duty, and nothing else changes
+            if duty:
+                self.holding.place(
+                    log, case_id, kind=duty, ground="the finished report", by=SERVICE, since=log.at,
+                    reference=receipt.strip(),
+                )  # fmt: skip
+            return before
         return self.reported(log, case_id, duty=duty, receipt=receipt.strip())
 
     def page(self, log: Appending, case_id: str, reason: str) -> None:

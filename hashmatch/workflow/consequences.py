@@ -122,6 +122,8 @@ class Consequences(Steps):
 
     def _reopen(self, log: Appending, case: Case, step: Step, by: str, codes: list[str], note: str = "") -> None:
         self._step(log, case, step, by, codes, note)
+        if self.blind is not None:
+            self.blind.end(log.txn, case)
         case.reviews_before = len(case.reviews)
         case.ClearField("closed_at")
         self._call_off(log, case, by)

@@ -24,7 +24,7 @@ from hashmatch.delivery.dispatch import Dispatch, Receipt
 from hashmatch.errors import HashmatchError, NotFound
 from hashmatch.store.env import Txn
 from hashmatch.v1.audit_pb2 import Event
-from hashmatch.v1.cases_pb2 import PageRecord
+from hashmatch.v1.cases_pb2 import Case, PageRecord
 from hashmatch.workflow import paging
 from hashmatch.workflow.case import UNDECIDED
 from hashmatch.workflow.case_facts import holder, state_of
@@ -102,7 +102,17 @@ class Pages:
         """
         page = paging.acknowledge(page_of(self.get(log.txn, page_id)), by, log.at)
         row = self._write(log, page, "ACKNOWLEDGE", by)
+        if not page.drill:
+            self._taken(log, page.case_id)
         return self._write(log, paging.decided(page, log.at), "DECIDE", by) if page.drill else row
+
+    def _taken(self, log: Appending, case_id: str) -> None:
+        """Somebody has the page, so the case is acknowledged; who works it claims it besides."""
+        before, case = self._cases.get(log.txn, case_id), Case()
+        case.CopyFrom(before)
+        if not case.HasField("acknowledged_at"):
+            case.acknowledged_at.CopyFrom(convert.timestamp(log.at))
+            self._cases.put(log.txn, case, before)
 
     def hand_over(self, log: Appending, rota: Rota, *, giver: str, taker: str, note: str) -> Handover:
         """What is open, with the taker.
@@ -113,8 +123,8 @@ class Pages:
         rows = {row.id: row for row in self.open(log.txn)}
         given = paging.hand_over(map(page_of, rows.values()), rota, giver=giver, taker=taker, note=note, now=log.at)
         for page in given.open:
-            if page != page_of(rows[page.id]):
-                self._write(log, page, "HAND_OVER", taker)
+            step = "HAND_OVER" if page != page_of(rows[page.id]) else "NOTE"
+            self._write(log, page, step, taker, rows[page.id].problem, f"{given.giver}: {given.note}")
         return given
 
     def told(self, log: Appending, page_id: str, sends: Sequence[Send], problem: str) -> None:
@@ -149,9 +159,10 @@ class Pages:
         taken = holder(case, now) in row.paged and row.state != State.ACKNOWLEDGED
         return state_of(case) not in UNDECIDED or taken
 
-    def _write(self, log: Appending, page: Page, step: str, by: str, problem: str = "") -> PageRecord:
-        row = page_to_record(page)
+    def _write(self, log: Appending, page: Page, step: str, by: str, problem: str = "", note: str = "") -> PageRecord:
+        row, before = page_to_record(page), self._rows.get(log.txn, page.id.encode())
         row.problem = problem[:200]
+        row.note = note or (before.note if before is not None else "")
         event = Event()
         said = event.paged
         said.page_id, said.case_id, said.tier, said.step, said.by = row.id, row.case_id, row.tier, step, by

@@ -66,11 +66,13 @@ def test_where_the_two_differ_a_lead_is_asked(work, people):
     assert work.get(case.id).reviews_before == 1
 
 
-def test_what_was_reopened_since_stays_as_it_is(work, people):
+def test_what_is_reopened_is_not_looked_at_twice_as_it_was(work, people):
     case = decided(work)
     name, row = asked(work, people)
     work.do("reopen", case.id, by="lead", roles=frozenset(Role), reason_codes=["APPEAL"])
-    work.do("review_blind", row.id, by=name, decision=DECISION_CLEAR)
+    assert waiting(work, name) == []
+    with pytest.raises(NotFound):
+        work.do("review_blind", row.id, by=name, decision=DECISION_CLEAR)
     assert state_of(work.get(case.id)) is State.NEW
 
 

@@ -316,6 +316,15 @@ def test_nothing_leaves_unchecked_or_by_one_person(work, vault, tmp_path):
     assert not [e for e in work.ledger.events(limit=1000) if e.HasField("disclosed")]
 
 
+def test_what_is_kept_elsewhere_is_not_left_out_in_silence(work, vault, tmp_path):
+    case = kept(work, vault)
+    with pytest.raises(Refused, match="not known here"):
+        disclose(
+            work.ledger, work.cases, work.inquiries, None, order(work, case), target=tmp_path / "p", by="liaison",
+            recipient=certificate().public_bytes(Encoding.PEM),
+        )  # fmt: skip
+
+
 def test_what_nobody_has_is_said_to_be_missing(work, vault, tmp_path):
     case = kept(work, vault)
     vault.destroy(item(work, case).verdict_id)

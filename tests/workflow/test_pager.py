@@ -142,6 +142,17 @@ def test_what_is_open_is_handed_over_with_a_note(work, pager):
         given = work.pages.hand_over(log, ROTA, giver="ana", taker="bo", note="call back at nine")
     assert [page.acknowledged_by for page in given.open] == ["bo"]
     assert open_pages(work)[0].acknowledged_by == "bo"
+    pager.tell_due()
+    assert open_pages(work)[0].note == "ana: call back at nine"
+
+
+def test_who_takes_the_page_has_taken_the_case(work, pager):
+    case = raised(work, pager)
+    pager.tell_due()
+    with work.ledger.changing() as log:
+        work.pages.acknowledge(log, open_pages(work)[0].id, by="ana")
+    assert work.get(case.id).HasField("acknowledged_at")
+    assert not work.get(case.id).assignee
 
 
 def test_a_page_is_kept_as_it_is(work, pager):
