@@ -47,7 +47,7 @@ gave and that cannot be told as it is; each is told by name: """ + ", ".join(ATT
 
 BUNDLE_EXAMPLE = """\
 example:
-  hashmatch reports bundle c_019af3c2 --authority nca --to report.zip
+  hashmatch reports bundle c_019af3c2 --authority nca --to report.zip --declare "Ana Lee, head of safety"
 
 report.json and report.html with the fields that the NCA (SI 2026/268) or Art. 18 of the DSA asks for, the media where
 it is kept, a manifest of digests. What is asked for and not known is named: add it before you hand it in."""
@@ -66,6 +66,7 @@ def add_parser(verbs: Verbs) -> None:
     one.add_argument("case", metavar="CASE", help="its id; confirmed, by another person than you")
     one.add_argument("--authority", required=True, choices=[*Authority], help="whose fields it has")
     one.add_argument("--to", required=True, type=Path, metavar="FILE", help="a ZIP; must not exist")
+    one.add_argument("--declare", required=True, metavar="NAME", help="who declares it true: name and function")
     one.add_argument("--company", default="", metavar="NAME", help="default: of the workflow's file")
     one.add_argument("--email", default="", metavar="ADDRESS", help="whom to ask; default: of the workflow's file")
     one = verb(reports, "list", list_reports, "reports, and how far each is", LIST_EXAMPLE)
@@ -91,7 +92,8 @@ def bundle(args: argparse.Namespace) -> int:
         company, email = args.company or (known.company if known else ""), args.email or (known.email if known else "")
         if not company or not email:
             raise Malformed("give --company and --email, or [reporting] in the workflow's file", field="--company")
-        sender = Sender(company=company, email=email, legal_email=known.legal_email if known else "", declared_by=by())
+        legal = known.legal_email if known else ""
+        sender = Sender(company=company, email=email, legal_email=legal, declared_by=args.declare)
         told = hand(
             office.ledger, office.cases, office.evidence, args.case, Authority(args.authority), sender=sender,
             target=args.to, by=by(),

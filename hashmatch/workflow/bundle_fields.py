@@ -4,12 +4,13 @@ NCA: the Online Safety Act 2023 (CSEA Content Reporting) Regulations, SI 2026/26
 2022/2065, Article 18, which names no form: "all relevant information available". Both were read in secondary sources,
 not held against the authorities' own specifications: counsel decides, and the portal's own form goes before.
 
-Only what is known is said. What must be said and is not known is named, for a person to add.
+Only what is known is said. What must be said and is not known is named, for a person to add. That a case was confirmed
+does not say that anybody looked at a file: that is said of each upload, from the log of views, and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,6 +19,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.v1.cases_pb2 import DECISION_CONFIRM, TIER_T0, TIER_T1, Case, CaseItem
+from hashmatch.workflow.case_facts import this_round
 
 Value = str | list[str]
 """A text, or one for each of several; "" and [] are not known."""
@@ -30,6 +32,12 @@ class Authority(StrEnum):
     DSA = "dsa"
     OTHER = "other"
 
+
+MEMBER_STATES: Final = frozenset({
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "EL", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU",
+    "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
+})  # fmt: skip
+"""Codes of the European Union's; EL is its own for GR."""
 
 NAMES: Final[Mapping[Authority, str]] = {
     Authority.NCA: "National Crime Agency (UK)",
@@ -46,6 +54,7 @@ class Sender:
     email: str
     legal_email: str = ""
     declared_by: str  # the person who declares it true
+    suspicion: str = "sexual abuse of a child: material was uploaded"  # the offence, for Art. 18 of the DSA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +68,10 @@ class About:
     digests: Mapping[str, Mapping[str, bytes]]
     earlier: Sequence[str] = ()  # references of earlier reports about the same subject
 
-    def attribute(self, *names: str) -> list[str]:
-        """What the platform said of any item under these names, each once."""
+    def attribute(self, *names: str, parted: bool = False) -> list[str]:
+        """What the platform said of any item under these names, each once; `parted`: by commas."""
         found = (item.subject.attributes.get(name, "") for item in self.items for name in names)
-        return list(dict.fromkeys(one for one in found if one.strip()))
+        return once(one.strip() for text in found for one in text.split(",")) if parted else once(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,11 @@ class Section:
     fields: tuple[Field, ...]
 
 
+def once(values: Iterable[str]) -> list[str]:
+    """Each that is not blank, in order, without those that came before."""
+    return list(dict.fromkeys(one for one in values if one.strip()))
+
+
 def _when(at: Timestamp) -> str:
     return at.ToDatetime(UTC).isoformat(timespec="seconds") if at.seconds else ""
 
@@ -101,8 +115,22 @@ def _detection(about: About) -> str:
 
 
 def _confirmed(about: About) -> str:
-    confirmed = any(review.decision == DECISION_CONFIRM for review in about.case.reviews)
-    return f"a person confirmed it at {_when(about.case.decided_at)}" if confirmed else ""
+    case = about.case
+    confirmed = case.HasField("decided_at") and any(r.decision == DECISION_CONFIRM for r in this_round(case))
+    return f"by a person, {_when(case.decided_at)}" if confirmed else ""
+
+
+def _grounds(about: About) -> list[str]:
+    """In names that policy and the reviewers gave."""
+    return once([*about.case.rules, *(code for review in this_round(about.case) for code in review.reason_codes)])
+
+
+def _member_states(about: About) -> Value:
+    """Those that an upload or an account is of."""
+    said = [about.case.subject.region, *(item.subject.region for item in about.items), *about.attribute("country")]
+    found = [one for one in once(code.upper() for code in said) if one in MEMBER_STATES]
+    # Art. 18(2): "… or inform Europol, or both".
+    return found or "not known: so where the provider is established or has its legal representative, or Europol"
 
 
 def _uploads(about: About) -> list[str]:
@@ -130,16 +158,38 @@ def _addresses(about: About) -> list[str]:
         if told.get("ip"):
             at = told.get("ip_time") or _when(item.subject.occurred_at) or _when(item.at)
             port = f" port {told['ip_port']}" if told.get("ip_port") else ""
-            lines.append(f"{told['ip']}{port} at {at}")
-    return list(dict.fromkeys(lines))
+            proxy = f", perhaps a proxy's: {told['ip_proxy']}" if told.get("ip_proxy") else ""
+            lines.append(f"{item.verdict_id}: {told['ip']}{port} at {at}{proxy}")
+    return lines
+
+
+def _devices(about: About) -> list[str]:
+    told = [item.subject.attributes for item in about.items]
+    return once(f"{one.get('device_id_type', '')} {one['device_id']}".strip() for one in told if one.get("device_id"))
+
+
+def _earlier(about: About) -> list[str]:
+    """What we know of, and what the platform says: NCMEC's numbers, but none of its test environment."""
+    said = about.attribute("prior_reports", parted=True)
+    return once([*about.earlier, *(f"NCMEC {one}" for one in said if not one.startswith("test:"))])
 
 
 def _labels(about: About) -> list[str]:
     return sorted({label for item in about.items for label in item.labels})
 
 
-def _of(*names: str) -> Callable[[About], Value]:
-    return lambda about: about.attribute(*names)
+def _of(*names: str, parted: bool = False) -> Callable[[About], Value]:
+    return lambda about: about.attribute(*names, parted=parted)
+
+
+def _by_upload(*names: str) -> Callable[[About], Value]:
+    """What was said of each upload, beside its number: of two, one may have been public and the other not."""
+
+    def take(about: About) -> Value:
+        told = ((item.verdict_id, once(item.subject.attributes.get(n, "") for n in names)) for item in about.items)
+        return [f"{number}: {', '.join(found)}" for number, found in told if found]
+
+    return take
 
 
 _REPORTER: Final = (
@@ -151,32 +201,39 @@ _CONTENT: Final = (
     Field("uploads", "What was uploaded: our number, the platform's, type, time, whether we looked", True, _uploads),
     Field("labels", "How the keepers of the lists class it", False, _labels),
     Field("digests", "Digests of the files as they were uploaded", False, _digests),
-    Field("file_names", "File names, as the user called them", False, _of("file_name")),
-    Field("urls", "Where it could be seen", False, _of("url")),
-    Field("public", "Whether others could see it", False, _of("publicly_available")),
-    Field("exif", "What the files say of themselves", False, lambda _: "not read: see the files"),
+    Field("file_names", "File names, as the user called them", False, _by_upload("file_name")),
+    Field("urls", "Where it could be seen", False, _by_upload("url")),
+    Field("public", "Whether others could see it", False, _by_upload("publicly_available")),
+    Field("chats", "Where it was sent in a chat, and its room", False, _by_upload("chat_client", "chat_room")),
+    Field("exif", "What the files say of themselves (EXIF)", False, lambda _: "not read by us"),
 )
 _ACCOUNT: Final = (
     Field("user_id", "The user's id", True, lambda a: a.case.subject.uploader_id),
     Field("screen_names", "Names on the service", False, _of("screen_name", "display_name")),
     Field("names", "Names", False, _of("first_name", "last_name")),
     Field("born", "Date of birth", False, _of("date_of_birth")),
-    Field("emails", "E-mail addresses", False, _of("email")),
-    Field("phones", "Telephone numbers", False, _of("phone")),
+    Field("emails", "E-mail addresses", False, _of("email", parted=True)),
+    Field("emails_verified", "Whether the addresses were verified", False, _of("email_verified")),
+    Field("phones", "Telephone numbers", False, _of("phone", parted=True)),
     Field("profiles", "Profile", False, _of("profile_url", "profile_bio")),
-    Field("addresses", "Addresses of the network, with port and time", False, _addresses),
-    Field("devices", "Devices", False, _of("device_id")),
+    Field("addresses", "Addresses of the network, by upload, with port and time", False, _addresses),
+    Field("devices", "Devices", False, _devices),
+    Field("groups", "Groups of the account", False, _of("group_id")),
     Field("places", "Where the account seems to be", False, _of("city", "state", "country")),
     Field("billing", "Billing", False, lambda _: "not kept here"),
     Field("standing", "What was done to the account", False, _of("account_disabled", "account_disabled_at")),
+    Field("notified", "Whether the user was told of that", False, _of("user_notified")),
+    Field("compromised", "Whether others have taken the account over", False, _of("compromised_account")),
 )
 _HISTORY: Final = (
     Field("case", "Our case", True, lambda a: a.case.id),
     Field("detected", "Detected", True, lambda a: _when(a.case.detected_at)),
     Field("contained", "Out of others' sight", False, lambda a: _when(a.case.contained_at)),
-    Field("confirmed", "Looked at", False, _confirmed),
-    Field("earlier", "Earlier reports about the same user", False, lambda a: list(a.earlier)),
-)
+    Field("confirmed", "Confirmed", False, _confirmed),
+    Field("grounds", "On the grounds of: rules, and reasons of who decided", False, _grounds),
+    Field("earlier", "Earlier reports about the same user", False,
+          _earlier),
+)  # fmt: skip
 _DECLARATION: Final = (
     Field("declared_by", "Who declares that this is true to the best of their knowledge", True,
           lambda a: a.sender.declared_by),
@@ -198,10 +255,9 @@ SECTIONS: Final[Mapping[Authority, tuple[Section, ...]]] = {
     Authority.DSA: (
         Section("The provider", "Art. 18(1): the provider of hosting services", _REPORTER),
         Section("The suspicion", "Art. 18(1): a criminal offence involving a threat to life or safety", (
-            Field("offence", "What is suspected", True, lambda _: "sexual abuse of a child: material was uploaded"),
+            Field("offence", "What is suspected", True, lambda a: a.sender.suspicion),
             Field("detection", "On what grounds", True, _detection),
-            Field("region", "Member state concerned; where none is known, that of establishment or Europol, Art. 18(2)",
-                  True, lambda a: a.case.subject.region),
+            Field("member_states", "Member states concerned, Art. 18(2)", True, _member_states),
         )),
         Section("All relevant information: the content", "Art. 18(1)", _CONTENT),
         Section("All relevant information: the user", "Art. 18(1)", _ACCOUNT),

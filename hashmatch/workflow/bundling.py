@@ -7,13 +7,16 @@ noted afterwards, as of any report that was filed elsewhere.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from hashmatch.audit.ledger import Ledger
+from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.errors import Conflict, NotFound, Refused
 from hashmatch.evidence import durable
 from hashmatch.hashing.registry import REGISTRY
@@ -23,11 +26,14 @@ from hashmatch.workflow import bundle as bundles
 from hashmatch.workflow.bundle_fields import About, Authority, Sender
 from hashmatch.workflow.case_facts import cleared
 from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.hold_table import Kind
 from hashmatch.workflow.inquiry import another
 from hashmatch.workflow.report_preparing import MAX_EARLIER, Evidence
 from hashmatch.workflow.report_record import State
-from hashmatch.workflow.report_rows import receipt_of, state_of
+from hashmatch.workflow.report_rows import environment_of, receipt_of, state_of
 from hashmatch.workflow.report_store import ReportStore
+
+_DUTIES: Final = frozenset({Kind.US_REPORT, Kind.UK_REPORT, Kind.UK_REFERENCE})  # that a finished report begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +70,12 @@ def hand(
         digests={item.verdict_id: _digests(ledger, item) for item in items},
     )  # fmt: skip
     made, missing = bundles.bundle(about, authority), list[str]()
-    with durable.translated(target):
-        try:
-            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError as e:
-            raise Conflict(f"{target} is there already") from e
+    target = target.absolute()
+    if target.exists():  # before media is unsealed; `_published` makes sure of it
+        raise Conflict(f"{target} is there already")
+    with _published(target) as file:
+        digest, files = bundles.write(file, made, _media(evidence, items, missing))
     try:
-        with durable.translated(target), os.fdopen(fd, "wb") as file:
-            digest, files = bundles.write(file, made, _media(evidence, items, missing))
-            file.flush()
-            os.fsync(file.fileno())
-        durable.sync_directory(target.absolute().parent)
         event = Event()
         said = event.disclosed
         said.manifest_digest, said.files = digest, files
@@ -86,6 +87,25 @@ def hand(
         target.unlink(missing_ok=True)  # what the log does not know must not leave the house
         raise
     return Bundled(files, digest, made.missing, tuple(missing))
+
+
+@contextmanager
+def _published(target: Path) -> Iterator[BinaryIO]:
+    """A new file to be written, whole at its name or not at all: half a bundle must never pass for one."""
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    with durable.translated(target):
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, target)
+        except FileExistsError as e:
+            raise Conflict(f"{target} is there already") from e
+        finally:
+            durable.remove(draft)
+        durable.sync_directory(target.parent)
 
 
 def _confirmed(case: Case, by: str) -> str:
@@ -125,12 +145,16 @@ def _digests(ledger: Ledger, item: CaseItem) -> dict[str, bytes]:
 
 
 def _earlier(ledger: Ledger, cases: Casework, case: Case) -> Iterator[str]:
-    """References of reports about the same subject."""
+    """References of reports about the same subject: those that were filed here, except to a test environment, and
+    those that a person noted, which stand with the duty to keep that they began."""
     with ledger.env.read() as txn:
         for _ in range(MAX_EARLIER):
-            for row in ReportStore(ledger.env).of_case(txn, case.id):
-                if state_of(row) is State.FINISHED:
-                    yield f"{row.authority} {receipt_of(row)}"
+            filed = [row for row in ReportStore(ledger.env).of_case(txn, case.id) if state_of(row) is State.FINISHED]
+            yield from (f"{r.authority} {r.number}" for r in filed if environment_of(r) is Environment.PRODUCTION)
+            for hold in cases.store.holds(txn, case.id):
+                ours = {case.id, *(receipt_of(row) for row in filed)}
+                if hold.kind in _DUTIES and hold.authority_reference not in ours:
+                    yield f"{hold.jurisdiction} {hold.authority_reference}"
             if not case.prior_case_id:
                 return
             case = cases.store.get(txn, case.prior_case_id)
