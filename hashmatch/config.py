@@ -19,8 +19,10 @@ from hashmatch.errors import BadConfig, Malformed
 from hashmatch.roles import roles_from
 
 PREFIX = "HASHMATCH_"
+FILE_VARIABLE = "HASHMATCH_CONFIG"  # the file of settings, where --config names none
 CLIENT_VARIABLES = frozenset(
     {
+        FILE_VARIABLE,
         "HASHMATCH_KEY_FILE",
         "HASHMATCH_CA",
         "HASHMATCH_CERTIFICATE",
@@ -29,7 +31,7 @@ CLIENT_VARIABLES = frozenset(
         "HASHMATCH_PROTO_INCLUDE",
     }
 )
-"""What callers of a server are told by; no settings of one."""
+"""What verbs are told by; no settings of a server."""
 
 
 def _setting(default: Any, parse: Callable[[Any], Any], help_: str) -> Any:

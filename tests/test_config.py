@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from hashmatch import config
+from hashmatch.cli import main, options
 from hashmatch.errors import BadConfig
 
 
@@ -61,3 +62,14 @@ def test_every_built_in_value_is_one_that_could_be_given():
         if field.default not in (None, dataclasses.MISSING):
             assert field.metadata["parse"](field.default) == field.default, field.name
         assert field.metadata["help"]
+
+
+def test_every_verb_reads_the_file_that_a_variable_names(file, monkeypatch, tmp_path):
+    named = file(f'state = "{tmp_path / "elsewhere"}"\n')
+    monkeypatch.setenv("HASHMATCH_CONFIG", str(named))
+    monkeypatch.delenv("HASHMATCH_STATE", raising=False)
+    parsed = main.parser().parse_args(["status"])
+    assert options.loaded(parsed).settings.state == tmp_path / "elsewhere"
+    monkeypatch.setenv("HASHMATCH_CONFIG", str(tmp_path / "none.toml"))
+    with pytest.raises(BadConfig, match=r"none\.toml"):
+        options.loaded(parsed)

@@ -22,7 +22,7 @@ def common() -> argparse.ArgumentParser:
 
 
 def loaded(args: argparse.Namespace) -> config.Loaded:
-    """Settings from the file of --config, HASHMATCH_… variables and the flags given.
+    """Settings from the file of --config or HASHMATCH_CONFIG, HASHMATCH_… variables and the flags given.
 
     Raises:
         BadConfig: an unknown key or an impossible value; names it and its source.
@@ -40,6 +40,7 @@ _SETTINGS = (
 def given(args: argparse.Namespace) -> dict[str, str | None]:
     """The flags that are settings, and the file of settings; None where not given."""
     found = {name: getattr(args, name, None) for name in _SETTINGS}
+    found["config"] = found["config"] or os.environ.get(config.FILE_VARIABLE)
     return {name: None if value is None else str(value) for name, value in found.items()}
 
 

@@ -18,7 +18,7 @@ example:
   hashmatch serve --state /var/lib/hashmatch --listen 127.0.0.1:50051
   hashmatch serve --config hashmatch.toml --print-config
 
-Settings come from --config, then HASHMATCH_… variables (HASHMATCH_WORKERS=4), then flags; unknown ones are refused.
+Settings come from --config or HASHMATCH_CONFIG, then HASHMATCH_… variables (HASHMATCH_WORKERS=4), then flags; unknown ones are refused.
 SIGTERM finishes what is in flight and exits 0. SIGHUP, or a changed file, takes over settings and certificates."""
 
 
@@ -27,7 +27,7 @@ def add_parser(verbs: Verbs) -> None:
         verbs, "serve", run, "serve verdicts over gRPC", EXAMPLE,
         description="Serve verdicts over gRPC. Prints one line when it is SERVING.",
     )  # fmt: skip
-    parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings (default: $HASHMATCH_CONFIG)")
     parser.add_argument("--listen", metavar="ADDR", help="HOST:PORT; port 0 picks a free one; TLS beyond loopback")
     parser.add_argument("--processes", metavar="N", help="server processes that share the address (default: 1)")
     parser.add_argument("--auth", choices=("auto", "required", "open"), help="whether callers must show who they are")
@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         if settings.processes > 1:
             asyncio.run(supervisor.Supervisor(settings, announce, options.given(args)).run())
         else:
-            file = Path(args.config) if args.config else None
+            named = options.given(args)["config"]
+            file = Path(named) if named else None
             asyncio.run(
                 server.serve(settings, announce=announce, load=lambda: options.loaded(args).settings, file=file)
             )
