@@ -18,7 +18,8 @@ example:
   hashmatch serve --state /var/lib/hashmatch --listen 127.0.0.1:50051
   hashmatch serve --config hashmatch.toml --print-config
 
-Settings come from --config or HASHMATCH_CONFIG, then HASHMATCH_… variables (HASHMATCH_WORKERS=4), then flags; unknown ones are refused.
+Settings come from the file of --config or HASHMATCH_CONFIG, then HASHMATCH_… variables (HASHMATCH_WORKERS=4), then
+flags; unknown ones are refused.
 SIGTERM finishes what is in flight and exits 0. SIGHUP, or a changed file, takes over settings and certificates."""
 
 
