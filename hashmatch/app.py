@@ -115,11 +115,7 @@ async def running(
             idempotency_hours=settings.idempotency_hours,
             committed=watch.committed,
             feeds=(ListFeed(store), credentials),
-            run=Run(
-                running_versions | {"policy": offices.policy_version(settings)},
-                config.digest(settings),
-                revision,
-            ),
+            run=Run(running_versions, config.digest(settings), revision, offices.policy_version(settings)),
             origin=settings.log_origin,
         )
         closing.callback(ledger.close)

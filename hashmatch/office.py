@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -25,7 +25,7 @@ from hashmatch.evidence import upkeep
 from hashmatch.evidence.vault import Vault
 from hashmatch.roles import Role
 from hashmatch.store import keys
-from hashmatch.store.env import DATA_FILE
+from hashmatch.store.env import Env, Txn
 from hashmatch.v1.reports_pb2 import ReportRow
 from hashmatch.workflow import destinations, policy_file, policy_store
 from hashmatch.workflow import destroying as destroys
@@ -164,17 +164,14 @@ def policy_in_force(ledger: Ledger, settings: Settings) -> PolicyInForce:
     return PolicyInForce(ledger.env, policy_file.load(settings.policy))
 
 
-def policy_version(settings: Settings) -> str:
-    """The version that a server which starts now begins with.
+def policy_version(settings: Settings) -> Callable[[Env, Txn], str]:
+    """What tells the version that a server which starts now begins with.
 
     Raises:
         BadConfig: as `policy_in_force`.
     """
     wanted = policy_file.load(settings.policy).version
-    if not (settings.state / "ledger" / DATA_FILE).exists():
-        return wanted
-    with closing(Ledger(settings.state, readonly=True)) as ledger, ledger.env.read() as txn:
-        return PolicyStore(ledger.env).active(txn) or wanted
+    return lambda env, txn: PolicyStore(env).active(txn) or wanted
 
 
 def adopt_policy(ledger: Ledger, settings: Settings) -> None:

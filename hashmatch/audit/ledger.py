@@ -129,7 +129,7 @@ class Ledger(LedgerReader):
         self._journal = Journal(self._env, self._leaves, self.sealing, self.checkpoints, Clock(self._now), feeds)
         if self._run is not None:
             with self._journal.step(sign=True) as log:
-                runs.start(log, self._leaves, self._run)
+                runs.start(self._env, log, self._leaves, self._run)
 
     def append(self, record: VerdictRecord, *, log: bool, remember: bool) -> Future[int]:
         """A future that is done once the record is on disk: its sequence, or 0 where it was not to be logged.

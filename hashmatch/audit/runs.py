@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from hashmatch.audit import tables
 from hashmatch.audit.leaves import Appending, Leaves
 from hashmatch.errors import Corrupt
+from hashmatch.store.env import Env, Txn
 from hashmatch.v1.audit_pb2 import GAP_KIND_CRASH, Event
 from hashmatch.v1.store_pb2 import RunRecord
 
@@ -25,10 +26,13 @@ class Run:
     versions: Mapping[str, str]
     settings_digest: bytes  # SHA-256
     revision: int  # of the lists
+    policy: Callable[[Env, Txn], str] = lambda _env, _txn: (
+        ""
+    )  # the version in force as it begins, read in its transaction
     id: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
-def start(log: Appending, leaves: Leaves, run: Run) -> None:
+def start(env: Env, log: Appending, leaves: Leaves, run: Run) -> None:
     """Logs that a run begins, after the end of those that crashed."""
     for name, stored in leaves.with_prefix(log.txn, tables.RUN_PREFIX):
         record = RunRecord.FromString(stored)
@@ -40,6 +44,8 @@ def start(log: Appending, leaves: Leaves, run: Run) -> None:
     began = Event()
     began.started.run = run.id
     began.started.versions.update(run.versions)
+    if version := run.policy(env, log.txn):
+        began.started.versions["policy"] = version
     began.started.settings_digest, began.started.revision = run.settings_digest, run.revision
     log.append(began)
     leaves.keep(log.txn, tables.run_key(run.id), _this().SerializeToString())

@@ -17,7 +17,7 @@ from hashmatch import errors
 from hashmatch.audit.ledger import Ledger
 from hashmatch.client import Finding, Fingerprint
 
-KILLS = int(os.environ.get("KILLS", "15"))
+KILLS = int(os.environ.get("KILLS", "8"))
 ASKING = 4  # threads
 
 

@@ -61,8 +61,8 @@ def test_a_stream_waits_where_single_calls_are_refused(served):
         async with AsyncClient(served.address, timeout=60) as client:
 
             async def requests(s):
-                for i in range(40):
-                    yield match_request(jpeg(1000 + s * 100 + i, width=1600, height=1200), request_id=f"w{s}-{i}")
+                for i in range(30):
+                    yield match_request(jpeg(1000 + s * 100 + i, width=1000, height=750), request_id=f"w{s}-{i}")
 
             async def stream(s):
                 return [outcome_of(a).finding async for a in client.stream(requests(s), window=64)]
@@ -70,7 +70,7 @@ def test_a_stream_waits_where_single_calls_are_refused(served):
             return await asyncio.gather(*(stream(s) for s in range(4)))
 
     for found in asyncio.run(conversation()):
-        assert len(found) == 40
+        assert len(found) == 30
         assert set(found) == {Finding.FINDING_NO_MATCH}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-KILLS = 80
+KILLS = 50
 FLIPS = 400
 
 
