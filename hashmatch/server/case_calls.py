@@ -13,6 +13,7 @@ from hashmatch.audit.leaves import Appending
 from hashmatch.errors import Malformed, Unauthenticated
 from hashmatch.roles import ANONYMOUS
 from hashmatch.server.threads import Threads
+from hashmatch.store.env import Txn
 from hashmatch.workflow.casework import Casework
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -33,6 +34,10 @@ class CaseCalls:
     def close(self, seconds: float) -> bool:
         """Waits for the calls that have begun; False where one takes longer."""
         return self._threads.close(seconds)
+
+    def _blind(self, txn: Txn, case_id: str, caller: str) -> bool:
+        """Whether somebody is asked for a second look at a case, and must not learn what the first decided."""
+        return self._cases.blind is not None and self._cases.blind.is_asked(txn, case_id, caller)
 
     async def _step(self, step: Callable[[Appending, Casework], T]) -> T:
         def run() -> T:

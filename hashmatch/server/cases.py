@@ -14,7 +14,6 @@ from hashmatch.server.evidence import EvidenceCalls
 from hashmatch.server.inquiries import InquiryCalls
 from hashmatch.server.pages import PageCalls
 from hashmatch.server.reports import ReportCalls
-from hashmatch.store.env import Txn
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, DispatchRecord, HoldRecord
 from hashmatch.workflow.blind import undecided
@@ -204,7 +203,3 @@ class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb
         person()
         done = await self._step(lambda log, cases: cases.retry(log, one))
         return cases_pb2.RetryDispatchResponse(dispatch=done)
-
-    def _blind(self, txn: Txn, case_id: str, caller: str) -> bool:
-        """Whether somebody is asked for a second look at a case, and must not learn what the first decided."""
-        return self._cases.blind is not None and self._cases.blind.is_asked(txn, case_id, caller)

@@ -6,6 +6,7 @@ import io
 from collections.abc import AsyncIterator
 
 from hashmatch import convert
+from hashmatch.access.callers import CALLER
 from hashmatch.audit.leaves import Appending
 from hashmatch.errors import Malformed
 from hashmatch.server.case_calls import CaseCalls, Context, limit, person
@@ -35,11 +36,14 @@ class ReportCalls(CaseCalls):
             raise Malformed("want REPORT_STATE_QUEUED and the others", field="states")
         states = {State[names[state].name.removeprefix("REPORT_STATE_")] for state in request.states}
 
+        caller = CALLER.get().name
+
         def read() -> cases_pb2.ListReportsResponse:
             with self._ledger.env.read() as txn:
                 found, following = ReportStore(self._ledger.env).page(
                     txn, case_id=request.case_id, states=states, after=request.page_token, limit=wanted
                 )
+                found = [row for row in found if not self._blind(txn, row.case_id, caller)]
             return cases_pb2.ListReportsResponse(reports=found, next_page_token=following)
 
         return await self._threads.run(read)

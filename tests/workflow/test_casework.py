@@ -500,3 +500,18 @@ def test_what_was_filed_is_noted_once_the_rest_is_called_off(work):
     assert cleared.HasField("reported_at")
     with work.ledger.env.read() as txn:
         assert [hold.authority_reference for hold in work.cases.store.holds(txn, case.id)] == ["4711"]
+
+
+def test_a_second_authority_is_told_of_once_with_its_own_duty(work):
+    work.plan = plan_of(authority="NCMEC")
+    case = work.match()
+    decide(work, case.id, "ann")
+    told = {"receipt": "1", "by": "lead"}
+    work.do("record_report", case.id, authority="NCMEC", **told)
+    with pytest.raises(Refused, match="already"):
+        work.do("record_report", case.id, authority="NCMEC", **told)
+    work.do("record_report", case.id, authority="NCA", duty="UK_REPORT", **told)
+    with work.ledger.env.read() as txn:
+        assert [h.kind for h in work.cases.store.holds(txn, case.id)] == ["US_REPORT", "UK_REPORT"]
+    said = [e.reported.authority for e in work.ledger.events(limit=100) if e.HasField("reported")]
+    assert said == ["NCMEC", "NCA"]
