@@ -36,7 +36,10 @@ class Consequences(Steps):
             case.deferred[:] = []
             self._send_deferred(log, case)
             return
-        self._call_off(log, case, case.reviews[-1].by)
+        by = case.reviews[-1].by
+        self._call_off(log, case, by)
+        waits = self._filing is not None and self._filing.waits(log, case.id)
+        self.holding.lift(log, case.id, by=by, report_open=waits)
         self._undo(log, case)
         self._tell_lists(log, case, "suppress")
         self._work_siblings_again(log, case)

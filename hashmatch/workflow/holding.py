@@ -85,6 +85,16 @@ class Holding:
         self._put(log, released, ended.released_by)
         return released
 
+    def lift(self, log: Appending, case_id: str, *, by: str, report_open: bool) -> None:
+        """Ends the holds of a cleared case that clearing it may end: none that a law, an authority or a court wants.
+
+        `report_open`: a report of it may yet be finished.
+        """
+        records = {record.id: record for record in self._store.holds(log.txn, case_id)}
+        lifted = rules.lift_where_lawful(map(hold_of, records.values()), log.at, by=by, report_open=report_open)
+        for hold in lifted.lifted:
+            self._put(log, hold_to_record(hold, records[hold.id]), [by])
+
     def kept(self, txn: Txn, case_id: str, now: datetime) -> list[str]:
         """What keeps a case's evidence now, in words; empty: nothing does.
 

@@ -515,3 +515,14 @@ def test_a_second_authority_is_told_of_once_with_its_own_duty(work):
         assert [h.kind for h in work.cases.store.holds(txn, case.id)] == ["US_REPORT", "UK_REPORT"]
     said = [e.reported.authority for e in work.ledger.events(limit=100) if e.HasField("reported")]
     assert said == ["NCMEC", "NCA"]
+
+
+def test_clearing_lifts_what_is_our_own_and_nothing_that_others_want(work):
+    case = work.match()
+    for kind in ("OPEN_CASE", "LITIGATION"):
+        work.do("place_hold", case.id, kind=kind, ground="g", by="lea", jurisdiction="US", reference="r")
+    decide(work, case.id, "ann", confirm=False)
+    with work.ledger.env.read() as txn:
+        assert {h.kind: list(h.released_by) for h in work.cases.store.holds(txn, case.id)} == {
+            "OPEN_CASE": ["ann"], "LITIGATION": [],
+        }  # fmt: skip
