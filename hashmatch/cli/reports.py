@@ -117,8 +117,10 @@ def bundle(args: argparse.Namespace) -> int:
 
 def list_reports(args: argparse.Namespace) -> int:
     states = {State[name] for name in args.states or ()}
-    with log_opening.opened(args, "reports list") as ledger, ledger.env.read() as txn:
-        found, more = ReportStore(ledger.env).page(txn, case_id=args.case, states=states, limit=SHOWN)
+    with office_opening.reading(args, "reports list") as office, office.ledger.env.read() as txn:
+        found, more = ReportStore(office.ledger.env).page(txn, case_id=args.case, states=states, limit=SHOWN)
+        blind = office.cases.blind
+        found = [row for row in found if blind is None or not blind.is_asked(txn, row.case_id, by())]
     if args.json:
         for row in found:
             format.emit(told(row))

@@ -103,9 +103,11 @@ class Outcomes(Consequences):
         if duty and duty not in [*Kind]:
             raise Malformed(f"want one of {', '.join(Kind)}", field="duty")
         before, _ = self._open(log, case_id)
-        again = before.HasField("reported_at")
-        if again and authority.strip() == before.authority:
-            raise Refused("it is reported to them already")
+        again, name = before.HasField("reported_at"), authority.strip()
+        filed = self._filing is not None and self._filing.finished(log, case_id) is not None
+        known = [*before.told, *([before.authority] if filed or (again and not before.told) else [])]
+        if name.casefold() in {one.casefold() for one in known}:
+            raise Refused(f"it is reported to {name} already")
         if self._filing is not None and self._filing.waits(log, case_id):
             raise Refused("a report of it is on its way: withdraw that first")
         if state_of(before) is not State.CONFIRMED and not (again and not cleared(before)):
@@ -116,13 +118,17 @@ class Outcomes(Consequences):
         said.state, said.receipt = "FINISHED", receipt.strip()
         log.append(event)
         trace.info("a report of case %s was recorded by %s", case_id, by)
+        case = Case()
+        case.CopyFrom(before)
+        case.told.append(name)
+        self.store.put(log.txn, case, before)
         if again:  # to another authority: its own duty, and nothing else changes
             if duty:
                 self.holding.place(
                     log, case_id, kind=duty, ground="the finished report", by=SERVICE, since=log.at,
                     reference=receipt.strip(),
                 )  # fmt: skip
-            return before
+            return case
         return self.reported(log, case_id, duty=duty, receipt=receipt.strip())
 
     def page(self, log: Appending, case_id: str, reason: str) -> None:

@@ -511,6 +511,9 @@ def test_a_second_authority_is_told_of_once_with_its_own_duty(work):
     with pytest.raises(Refused, match="already"):
         work.do("record_report", case.id, authority="NCMEC", **told)
     work.do("record_report", case.id, authority="NCA", duty="UK_REPORT", **told)
+    for again in ("ncmec", "nca"):
+        with pytest.raises(Refused, match="already"):
+            work.do("record_report", case.id, authority=again, **told)
     with work.ledger.env.read() as txn:
         assert [h.kind for h in work.cases.store.holds(txn, case.id)] == ["US_REPORT", "UK_REPORT"]
     said = [e.reported.authority for e in work.ledger.events(limit=100) if e.HasField("reported")]
