@@ -837,6 +837,7 @@ class PageRecord(_message.Message):
     DECIDED_AT_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    TOLD_UNTIL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     case_id: _builtins.str
     """"drill": nothing has happened."""
@@ -866,6 +867,10 @@ class PageRecord(_message.Message):
     def acknowledged_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def decided_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def told_until(self) -> _timestamp_pb2.Timestamp:
+        """While a process tells people of it, no other does."""
+
     def __init__(
         self,
         *,
@@ -883,10 +888,11 @@ class PageRecord(_message.Message):
         decided_at: _timestamp_pb2.Timestamp | None = ...,
         problem: _builtins.str = ...,
         note: _builtins.str = ...,
+        told_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "decided_at", b"decided_at", "raised_at", b"raised_at", "timer_at", b"timer_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "decided_at", b"decided_at", "raised_at", b"raised_at", "timer_at", b"timer_at", "told_until", b"told_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "acknowledged_by", b"acknowledged_by", "case_id", b"case_id", "decided_at", b"decided_at", "drill", b"drill", "id", b"id", "note", b"note", "paged", b"paged", "problem", b"problem", "raised_at", b"raised_at", "state", b"state", "tier", b"tier", "timer_at", b"timer_at", "told", b"told"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "acknowledged_by", b"acknowledged_by", "case_id", b"case_id", "decided_at", b"decided_at", "drill", b"drill", "id", b"id", "note", b"note", "paged", b"paged", "problem", b"problem", "raised_at", b"raised_at", "state", b"state", "tier", b"tier", "timer_at", b"timer_at", "told", b"told", "told_until", b"told_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from hashmatch import clock, convert
@@ -37,6 +37,7 @@ from hashmatch.workflow.rows import Keys, Messages
 
 NAME: Final = PAGER
 IDLE_SECONDS: Final = 1.0  # between two looks
+LEASE: Final = timedelta(minutes=1)  # of who tells people of a page; whoever dies meanwhile delays it by as much
 MAX_PAGES: Final = 1000  # told at once
 
 trace = logging.getLogger(__name__)
@@ -127,11 +128,27 @@ class Pages:
             self._write(log, page, step, taker, rows[page.id].problem, f"{given.giver}: {given.note}")
         return given
 
+    def take(self, row: PageRecord, ledger: Ledger, lease: timedelta) -> bool:
+        """Whether this process is to tell people of a page now, and no other before the lease ends: of several that
+        look at once, one is."""
+        with ledger.changing() as log:
+            now = self.get(log.txn, row.id)
+            held = now.HasField("told_until") and log.at < now.told_until.ToDatetime(UTC) <= log.at + lease
+            if held or now.state != row.state or now.told != row.told or now.timer_at != row.timer_at:
+                return False
+            now.told_until.CopyFrom(convert.timestamp(log.at + lease))
+            self._rows.put(log.txn, now.id.encode(), now)
+        return True
+
     def told(self, log: Appending, page_id: str, sends: Sequence[Send], problem: str) -> None:
         """Takes in what went out, and what did not."""
         row = self.get(log.txn, page_id)
         page = page_of(row)
         if page.state is State.OVER:
+            return
+        if not sends and row.problem == problem[:200]:  # as before: nothing to tell the log of
+            row.ClearField("told_until")
+            self._rows.put(log.txn, row.id.encode(), row)
             return
         if sends:
             page = paging.sent(page, sends, log.at)
@@ -228,6 +245,8 @@ class Pager:
         due = paging.pages(page, self._rota, now)
         if not due.sends or self._tried_lately(page, now):
             return 0
+        if not self._pages.take(row, self._ledger, LEASE):
+            return 0
         went, problems = [], []
         for send in due.sends:
             round_ = max(0, int((now - page.raised_at).total_seconds() // 60))
@@ -238,9 +257,8 @@ class Pager:
                 problems.append(f"{send.to}: {problem}")
         if problems:
             trace.error("page %s: %s", page.id, "; ".join(problems))
-        if went or row.problem != "; ".join(problems)[:200]:
-            with self._ledger.changing() as log:
-                self._pages.told(log, page.id, went, "; ".join(problems))
+        with self._ledger.changing() as log:
+            self._pages.told(log, page.id, went, "; ".join(problems))
         if went:
             self._failed.pop(page.id, None)
         else:

@@ -164,3 +164,26 @@ def test_a_page_is_kept_as_it_is(work, pager):
         assert [one.id for one in work.pages.all(txn)] == [row.id]
         with pytest.raises(NotFound):
             work.pages.get(txn, "p_none")
+
+
+def test_of_several_processes_that_look_at_once_one_tells(work, pager, phones):
+    raised(work, pager)
+    other = Pager(work.ledger, work.pages, ROTA, phones, now=lambda: work.now)
+    real, meanwhile = phones.reach, []
+
+    def reach(send, page, round_):
+        meanwhile.append(other.tell_due())
+        return real(send, page, round_)
+
+    phones.reach = reach
+    assert pager.tell_due() == 1
+    assert meanwhile == [0]
+    assert to(phones) == ["ana"]
+
+
+def test_who_dies_while_telling_delays_it_by_a_minute(work, pager, phones):
+    raised(work, pager)
+    assert work.pages.take(open_pages(work)[0], work.ledger, timedelta(minutes=1))  # and dies
+    assert pager.tell_due() == 0
+    work.now += timedelta(minutes=1)
+    assert pager.tell_due() == 1
