@@ -113,6 +113,10 @@ class Steps:
         if case.authority and self._filing is not None and self._filing.queue(log, case):
             case.ClearField("reported_at")
 
+    def report_waits(self, log: Appending, case_id: str) -> bool:
+        """Whether something of a case is yet to be filed, or may still be."""
+        return self._filing is not None and self._filing.waits(log, case_id)
+
     def _call_off(self, log: Appending, case: Case, by: str) -> None:
         """What was not filed yet is not to be; what was filed is noted, where it waited for the rest."""
         if self._filing is None:

@@ -132,6 +132,14 @@ def test_an_open_case_keeps_its_evidence(work, vault):
         ask(work, None, kept(work, vault), "ann")
 
 
+def test_what_a_report_on_its_way_may_want_is_kept(work, vault):
+    case = closed(work, kept(work, vault))
+    work.now += KEEP + timedelta(seconds=1)
+    work.waits = lambda _log, _case_id: True
+    with pytest.raises(Refused, match="on its way"):
+        ask(work, vault, case, "ann")
+
+
 def requested(work, case, steps=("VERIFY", "APPROVE")):
     with work.ledger.changing() as log:
         row = work.inquiries.receive(
