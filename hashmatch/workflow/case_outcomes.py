@@ -108,7 +108,7 @@ class Outcomes(Consequences):
         known = [*before.told, *([before.authority] if filed or (again and not before.told) else [])]
         if name.casefold() in {one.casefold() for one in known}:
             raise Refused(f"it is reported to {name} already")
-        if self.report_waits(log, case_id):
+        if self.report_waits(log.txn, case_id):
             raise Refused("a report of it is on its way: withdraw that first")
         if state_of(before) is not State.CONFIRMED and not (again and not cleared(before)):
             raise Refused(f"the case is {state_of(before)}: what is not confirmed is not reported")

@@ -9,7 +9,7 @@ from typing import Protocol
 from hashmatch import convert
 from hashmatch.audit.leaves import Appending
 from hashmatch.audit.sealing import Sealing
-from hashmatch.store.env import Env
+from hashmatch.store.env import Env, Txn
 from hashmatch.v1.audit_pb2 import Event, VerdictRecord
 from hashmatch.v1.cases_pb2 import Case, CaseState
 from hashmatch.v1.common_pb2 import Subject
@@ -66,7 +66,7 @@ class Filing(Protocol):
     def call_off(self, log: Appending, case: Case, by: str) -> None:
         """What was not filed yet is not to be."""
 
-    def waits(self, log: Appending, case_id: str) -> bool:
+    def waits(self, txn: Txn, case_id: str) -> bool:
         """Whether something is yet to be filed."""
 
     def finished(self, log: Appending, case_id: str) -> str | None:
@@ -113,9 +113,9 @@ class Steps:
         if case.authority and self._filing is not None and self._filing.queue(log, case):
             case.ClearField("reported_at")
 
-    def report_waits(self, log: Appending, case_id: str) -> bool:
+    def report_waits(self, txn: Txn, case_id: str) -> bool:
         """Whether something of a case is yet to be filed, or may still be."""
-        return self._filing is not None and self._filing.waits(log, case_id)
+        return self._filing is not None and self._filing.waits(txn, case_id)
 
     def _call_off(self, log: Appending, case: Case, by: str) -> None:
         """What was not filed yet is not to be; what was filed is noted, where it waited for the rest."""

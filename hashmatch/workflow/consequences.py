@@ -38,7 +38,7 @@ class Consequences(Steps):
             return
         by = case.reviews[-1].by
         self._call_off(log, case, by)
-        self.holding.lift(log, case.id, by=by, report_open=self.report_waits(log, case.id))
+        self.holding.lift(log, case.id, by=by, report_open=self.report_waits(log.txn, case.id))
         self._undo(log, case)
         self._tell_lists(log, case, "suppress")
         self._work_siblings_again(log, case)

@@ -99,7 +99,7 @@ class Destroying:
     ) -> destruction.Certificate:
         if case.state != CASE_STATE_CLOSED:
             raise Refused(f"case {case.id} is kept: the case is open")
-        if self._cases.report_waits(log, case.id):  # one that is finished after all is a duty to keep
+        if self._cases.report_waits(log.txn, case.id):  # one that is finished after all is a duty to keep
             raise Refused(f"case {case.id} is kept: a report of it is on its way")
         request = self._request(log, case.id, inquiry_id) if inquiry_id else None
         keys = [kept.key_id.hex() for item in items if (kept := self._described(item)) is not None]

@@ -24,6 +24,7 @@ from hashmatch.delivery.cybertip.client import CyberTipline
 from hashmatch.delivery.cybertip.service import Credentials
 from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.errors import BadConfig, Malformed
+from hashmatch.store.env import Txn
 from hashmatch.v1.cases_pb2 import Case
 from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.report_batch import Batching
@@ -144,11 +145,11 @@ class Filing:
         """What was not filed yet is not to be."""
         self._reports.call_off(log, case.id, by=by)
 
-    def waits(self, log: Appending, case_id: str) -> bool:
+    def waits(self, txn: Txn, case_id: str) -> bool:
         """Whether something is yet to be filed."""
-        return any(state_of(row) not in OVER for row in self._reports.of_case(log.txn, case_id))
+        return any(state_of(row) not in OVER for row in self._reports.of_case(txn, case_id))
 
     def finished(self, log: Appending, case_id: str) -> str | None:
         """The receipt, once nothing of a case is left to be filed; None before."""
         filed = [row for row in self._reports.of_case(log.txn, case_id) if state_of(row) is State.FINISHED]
-        return receipt_of(filed[-1]) if filed and not self.waits(log, case_id) else None
+        return receipt_of(filed[-1]) if filed and not self.waits(log.txn, case_id) else None

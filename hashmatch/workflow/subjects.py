@@ -19,6 +19,8 @@ class Subjects:
     def why(self, txn: Txn, digest: bytes, now: datetime) -> str:
         """What keeps a subject's data now: an open case, or a hold on one; "" where nothing does."""
         for case in self._of(txn, digest):
+            if self._cases.report_waits(txn, case.id):  # one that is finished after all is a duty to keep
+                return f"case {case.id} is kept: a report of it is on its way"
             if why := self._cases.holding.kept(txn, case.id, now):
                 return f"case {case.id} is kept: {', '.join(why)}"
         return ""

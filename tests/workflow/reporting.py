@@ -88,8 +88,8 @@ class Office:
     def call_off(self, log, case, by):
         self.store.call_off(log, case.id, by=by)
 
-    def waits(self, log, case_id):
-        return Filing(self.store, self.cases.store, self.environment).waits(log, case_id)
+    def waits(self, txn, case_id):
+        return Filing(self.store, self.cases.store, self.environment).waits(txn, case_id)
 
     def finished(self, log, case_id):
         return Filing(self.store, self.cases.store, self.environment).finished(log, case_id)
