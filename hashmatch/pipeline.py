@@ -35,7 +35,7 @@ from hashmatch.types import (
     Verdict,
     Wanted,
 )
-from hashmatch.v1.audit_pb2 import VerdictRecord
+from hashmatch.v1.audit_pb2 import NO_CASE_POLICY, NO_CASE_SHADOW, VerdictRecord
 from hashmatch.v1.store_pb2 import TrafficRecord
 
 trace = logging.getLogger(__name__)
@@ -250,7 +250,9 @@ class Pipeline:
             if earlier is None:
                 raise
             return _same_question(earlier.record.verdict, submission)
-        if sealed and not record.case_id and self._vault is not None:  # nothing follows: then nothing is kept, either
+        # Nothing follows: then nothing is kept, either. Where a case could not be written, a person will want it.
+        nothing = record.no_case in (NO_CASE_SHADOW, NO_CASE_POLICY)
+        if sealed and not record.case_id and nothing and self._vault is not None:
             await asyncio.to_thread(self._vault.destroy, found.verdict_id)
         self._count(found, record, submission.subject.surface)
         return record

@@ -41,7 +41,10 @@ class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb
                     txn, states=set(request.states), tiers=set(request.tiers), assignee=request.assignee, after=after,
                     limit=wanted,
                 )  # fmt: skip
-                found = [undecided(case) if self._blind(txn, case.id, caller) else case for case in found]
+                asked = {case.id for case in found if self._blind(txn, case.id, caller)}
+            if request.states:  # which it is in would tell what was decided
+                found = [case for case in found if case.id not in asked]
+            found = [undecided(case) if case.id in asked else case for case in found]
             for case in found:
                 case.ClearField("cluster_of")  # up to a thousand entries of each; GetCase has them
             return cases_pb2.ListCasesResponse(cases=found, next_page_token=following.hex())
@@ -57,7 +60,9 @@ class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb
             with self._ledger.env.read() as txn:
                 case = self._cases.store.get(txn, request.case_id)
                 if self._blind(txn, case.id, caller):
-                    items = self._cases.store.items(txn, case.id, MAX_ITEMS)
+                    items = list(self._cases.store.items(txn, case.id, MAX_ITEMS))
+                    for item in items:
+                        item.ClearField("deferred")  # of what is confirmed nothing waits any more
                     return cases_pb2.GetCaseResponse(case=undecided(case), items=items)
                 return cases_pb2.GetCaseResponse(
                     case=case,

@@ -1378,7 +1378,7 @@ class EvidenceKept(_message.Message):
     verdict_id: _builtins.str
     key_id: _builtins.bytes
     content_digest: _builtins.bytes
-    """SHA-256 of what was sealed."""
+    """SHA-256 of what was sealed, keyed."""
     size: _builtins.int
     def __init__(
         self,

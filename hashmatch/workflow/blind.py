@@ -66,6 +66,7 @@ class Blind:
             if row.assigned_to == name and not row.second:
                 row.ClearField("first")
                 row.ClearField("first_by")
+                del row.why[:]  # "high impact" would say as much
                 yield row
 
     def end(self, txn: Txn, case: Case) -> None:

@@ -73,19 +73,16 @@ def hand(
     target = target.absolute()
     if target.exists():  # before media is unsealed; `_published` makes sure of it
         raise Conflict(f"{target} is there already")
-    with _published(target) as file:
+    with _published(target) as file:  # it has its name once the log knows of it
         digest, files = bundles.write(file, made, _media(evidence, items, missing))
-    try:
         event = Event()
         said = event.disclosed
         said.manifest_digest, said.files = digest, files
         said.case_ids.append(case_id)
         said.by.extend((confirmed, by))
         with ledger.changing() as log:
+            _confirmed(cases.store.get(log.txn, case_id), by)  # it may have been cleared meanwhile
             log.append(event)
-    except BaseException:
-        target.unlink(missing_ok=True)  # what the log does not know must not leave the house
-        raise
     return Bundled(files, digest, made.missing, tuple(missing))
 
 

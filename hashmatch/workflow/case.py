@@ -13,6 +13,7 @@ from typing import Final
 
 from hashmatch.errors import Refused
 from hashmatch.roles import Role
+from hashmatch.workflow.inputs import spelling
 
 
 class State(StrEnum):
@@ -140,7 +141,7 @@ def decision(state: State, before: Iterable[Opinion], opinion: Opinion, *, secon
     if state not in UNDECIDED:
         raise Refused(f"the case is {state}: there is nothing to decide; a lead can reopen it")
     earlier = list(before)
-    if any(one.by == opinion.by for one in earlier):
+    if any(spelling(one.by) == spelling(opinion.by) for one in earlier):
         raise Refused(f"{opinion.by} has decided already: another person must")
     wanted = Step.CONFIRM if opinion.confirm else Step.CLEAR
     if state in (State.NEW, State.CONTAINED):

@@ -40,6 +40,7 @@ from hashmatch.workflow.case_facts import (
 from hashmatch.workflow.case_facts import reason_codes as kept_codes
 from hashmatch.workflow.case_outcomes import Outcomes
 from hashmatch.workflow.case_steps import SERVICE, Filing, Route
+from hashmatch.workflow.inputs import spelling
 from hashmatch.workflow.plan import FALLBACK, OF_SUBJECT, Clocks, Plan
 
 trace = logging.getLogger(__name__)
@@ -140,7 +141,8 @@ class Casework(Outcomes):
         event = Event()
         said = event.evidence_kept
         said.case_id, said.verdict_id, said.key_id = case.id, item.verdict_id, kept.key_id
-        said.content_digest, said.size = kept.sha256, kept.size
+        said.content_digest = self._sealing.fingerprint_digest("sha256", kept.sha256)
+        said.size = kept.size
         log.append(event)
 
     def _instruct(self, log: Appending, case: Case, plan: Plan, item: CaseItem) -> None:
@@ -169,9 +171,10 @@ class Casework(Outcomes):
         if not timedelta() < lease <= MAX_LEASE:
             raise Malformed(f"want 1 to {MAX_LEASE.total_seconds():.0f}", field="lease_seconds")
         before, case = self._open(log, case_id)
+        self._not_asked(log, case_id, by)
         if (other := holder(case, log.at)) not in ("", by):
             raise Refused(f"{other} has it until {case.lease_until.ToDatetime(UTC):%H:%M} UTC")
-        if by in {review.by for review in this_round(case)}:
+        if spelling(by) in {spelling(review.by) for review in this_round(case)}:
             raise Refused(f"{by} has decided already: another person must")
         self._step(log, case, Step.CLAIM, by)
         case.assignee = by
@@ -213,7 +216,7 @@ class Casework(Outcomes):
         self._held_by(log, case, by)
         if items_seen and items_seen < case.items:
             raise Refused(f"{case.items - items_seen} items came since you looked: look at them first")
-        if state_of(case) is State.ESCALATED and case.second_review and by == case.escalated_by:
+        if state_of(case) is State.ESCALATED and case.second_review and spelling(by) == spelling(case.escalated_by):
             raise Refused(f"{by} escalated it: another person must decide")
         opinions = [Opinion(review.by, review.decision == DECISION_CONFIRM) for review in this_round(case)]
         step = life.decision(state_of(case), opinions, Opinion(by, confirm), second=bool(case.second_review))
@@ -242,6 +245,9 @@ class Casework(Outcomes):
         if differs and (state_of(case), Step.REOPEN) in life.NEXT and case.reviews_before == row.round:
             self._reopen(log, case, Step.REOPEN, SERVICE, ["SECOND_LOOK_DIFFERS"])
             self._step(log, case, Step.ESCALATE, SERVICE, ["SECOND_LOOK_DIFFERS"])
+            case.escalated_by = row.first_by  # who decided it the first time does not decide it the second
+            if "a second look differed" not in case.second_review:
+                case.second_review.append("a second look differed")
             self.store.put(log.txn, case, before)
         return row
 
@@ -258,6 +264,7 @@ class Casework(Outcomes):
         """
         codes = kept_codes(reason_codes)
         before, case = self._open(log, case_id)
+        self._not_asked(log, case_id, by)
         if (other := holder(case, log.at)) not in ("", by) and not claimed:
             raise Refused(f"{other} has it until {case.lease_until.ToDatetime(UTC):%H:%M} UTC")
         if tier is not None and tier + 1 > case.tier:
@@ -267,7 +274,8 @@ class Casework(Outcomes):
             if self._clocks:
                 hasten(case, self._clocks[tier], log.at)
         let_go(case)
-        case.escalated_by = by
+        if by != SERVICE:  # else whoever escalated before could decide alone what wants two
+            case.escalated_by = by
         self._step(log, case, Step.ESCALATE, by, codes, note)
         if case.tier == tier_of(0):
             self._send(log, case, "page", "", case.subject, "escalated")
@@ -289,7 +297,8 @@ class Casework(Outcomes):
         """
         codes = kept_codes(reason_codes)
         before, case = self._open(log, case_id)
-        if by in {review.by for review in this_round(case)}:
+        self._not_asked(log, case_id, by)
+        if spelling(by) in {spelling(review.by) for review in this_round(case)}:
             raise Refused(f"{by} decided it: another person must undo that")
         step = Step.REVERSE if clear else Step.REOPEN
         if clear and cleared(case):
@@ -298,6 +307,10 @@ class Casework(Outcomes):
         self._reopen(log, case, step, by, codes, note)
         self.store.put(log.txn, case, before)
         return case
+
+    def _not_asked(self, log: Appending, case_id: str, by: str) -> None:
+        if self.blind is not None and self.blind.is_asked(log.txn, case_id, by):
+            raise Refused("you are asked for a second look at this case: say that first")
 
     def _held_by(self, log: Appending, case: Case, by: str) -> None:
         other = holder(case, log.at)

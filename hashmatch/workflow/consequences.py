@@ -127,7 +127,8 @@ class Consequences(Steps):
         if self.blind is not None:
             self.blind.end(log.txn, case)
         case.reviews_before = len(case.reviews)
-        case.ClearField("closed_at")
+        for name in ("closed_at", "destroy_asked_by", "destroy_ground", "destroy_inquiry_id"):
+            case.ClearField(name)
         self._call_off(log, case, by)
         if step is Step.REVERSE:
             review = case.reviews.add(by=by, decision=DECISION_CLEAR, reason_codes=codes)

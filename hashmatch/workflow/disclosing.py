@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 from google.protobuf.json_format import MessageToDict
 
 from hashmatch.audit.ledger import Ledger
-from hashmatch.errors import NotFound, Refused
+from hashmatch.errors import Conflict, NotFound, Refused
 from hashmatch.evidence.package import MAX_PACKAGE_BYTES, Part, read_recipient, write_package
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.v1.audit_pb2 import Event
@@ -73,8 +73,11 @@ def disclose(
         "inquiry": row.id, "agency": row.agency, "reference": row.reference, "legal_basis": row.legal_basis,
         "scope": row.scope, "made_at": now.isoformat(), "cases": list(row.case_ids),
     }  # fmt: skip
+    draft = target.with_name(f".{target.name}.{row.id}.draft") if isinstance(target, Path) else target
+    if isinstance(target, Path) and target.exists():
+        raise Conflict(f"{target} is there already")
     made = write_package(
-        target, _parts(ledger, cases.store, evidence, row, missing), manifest=about, recipient=certificate
+        draft, _parts(ledger, cases.store, evidence, row, missing), manifest=about, recipient=certificate
     )
     event = Event()
     said = event.disclosed
@@ -85,11 +88,14 @@ def disclose(
     said.by.extend((checked, by))
     try:
         with ledger.changing() as log:
+            _checked(inquiries.get(log.txn, inquiry_id), by)  # it may have been refused meanwhile
             log.append(event)
     except BaseException:
-        if isinstance(target, Path):
-            target.unlink(missing_ok=True)  # what the log does not know must not leave the house
+        if isinstance(draft, Path):
+            draft.unlink(missing_ok=True)
         raise
+    if isinstance(draft, Path) and isinstance(target, Path):  # what the log does not know has no name of its own
+        draft.replace(target)
     return Disclosed(made.files, made.manifest_digest, tuple(missing))
 
 

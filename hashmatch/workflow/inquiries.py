@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -118,7 +118,7 @@ class Inquiries:
         if not row.case_ids:
             row.case_ids.append(self._case_of(log, asked, row.id, 2 if tier is None else tier))
         if rule.hold is not None:
-            for case_id in row.case_ids:
+            for case_id in self._chain(log.txn, row.case_ids):
                 placed = self._cases.holding.place(
                     log, case_id, kind=rule.hold, ground=f"inquiry {row.id}", by=by,
                     reference=row.reference or row.id, jurisdiction=row.jurisdiction,
@@ -126,6 +126,15 @@ class Inquiries:
                 row.hold_ids.append(placed.id)
         self._write(log, row, Step.RECEIVE, by)
         return row
+
+    def _chain(self, txn: Txn, case_ids: Iterable[str]) -> list[str]:
+        """These cases and all before them of the same subjects: what an agency wants kept may lie in any."""
+        found: dict[str, None] = {}
+        for case_id in case_ids:
+            while case_id and case_id not in found:
+                found[case_id] = None
+                case_id = self._cases.store.get(txn, case_id).prior_case_id
+        return list(found)
 
     def _case_of(self, log: Appending, asked: Asked, inquiry_id: str, tier: int) -> str:
         about = asked.subject

@@ -64,6 +64,18 @@ def test_where_the_two_differ_a_lead_is_asked(work, people):
     assert state_of(work.get(case.id)) is State.ESCALATED
     assert work.steps(case.id)[-2:] == ["REOPEN", "ESCALATE"]
     assert work.get(case.id).reviews_before == 1
+    work.do("claim", case.id, by="ann")
+    with pytest.raises(Refused, match="another person"):  # who decided it the first time
+        work.do("decide", case.id, confirm=True, by="ann", roles=frozenset(Role), reason_codes=["SEEN"])
+
+
+def test_who_is_asked_for_a_second_look_works_the_case_in_no_other_way(work, people):
+    case = decided(work)
+    name, _ = asked(work, people)
+    for step, more in (("claim", {}), ("escalate", {"reason_codes": ["X"]}),
+                       ("reopen", {"reason_codes": ["X"], "roles": frozenset(Role)})):  # fmt: skip
+        with pytest.raises(Refused, match="second look"):
+            work.do(step, case.id, by=name, **more)
 
 
 def test_what_is_reopened_is_not_looked_at_twice_as_it_was(work, people):

@@ -529,3 +529,11 @@ def test_clearing_lifts_what_is_our_own_and_nothing_that_others_want(work):
         assert {h.kind: list(h.released_by) for h in work.cases.store.holds(txn, case.id)} == {
             "OPEN_CASE": ["ann"], "LITIGATION": [],
         }  # fmt: skip
+
+
+def test_one_person_spelled_two_ways_is_one(work):
+    work.plan = plan_of(second_review=("near the threshold",))
+    case = work.match()
+    decide(work, case.id, "ada")
+    with pytest.raises(Refused, match="another person"):
+        work.do("claim", case.id, by="Ada ")

@@ -93,7 +93,8 @@ def test_what_matched_is_sealed_and_the_log_says_so(work, vault):
     one = item(work, case)
     assert (one.evidence, one.evidence_bytes) == (hashlib.sha256(MEDIA).digest(), len(MEDIA))
     (said,) = [e.evidence_kept for e in work.ledger.events(limit=100) if e.HasField("evidence_kept")]
-    assert (said.case_id, said.content_digest, said.size) == (case.id, one.evidence, len(MEDIA))
+    keyed = work.ledger.sealing.fingerprint_digest("sha256", one.evidence)
+    assert (said.case_id, said.content_digest, said.size) == (case.id, keyed, len(MEDIA))
     file, size = FromVault(vault).open(one)
     with file:
         assert (file.read(), size) == (MEDIA, len(MEDIA))
@@ -113,7 +114,8 @@ def test_two_persons_destroy_it_once_its_time_is_over(work, vault):
     done, number = ask(work, vault, case, "bob")
     (certificate,) = destroyed(work)
     assert (number, list(certificate.by), certificate.ground) == (1, ["ann", "bob"], "over")
-    assert list(certificate.content_digests) == [hashlib.sha256(MEDIA).digest()]
+    keyed = work.ledger.sealing.fingerprint_digest("sha256", hashlib.sha256(MEDIA).digest())
+    assert list(certificate.content_digests) == [keyed]
     assert done.destroy_asked_by == ""
     assert vault.describe(item(work, case).verdict_id) is not None  # the process ends here; another goes on
     assert destroying(work, vault).carry_out() == 1

@@ -159,3 +159,14 @@ def test_no_walk_reaches_an_illegal_state(work, inquiries, kind, walk):
 
 def test_the_table_renders():
     assert len(rules.table()) == len(Kind)
+
+
+def test_a_letter_about_an_uploader_keeps_all_that_there_is_of_them(work, inquiries):
+    old = work.match("u1")
+    work.do("claim", old.id, by="ann")
+    work.do("decide", old.id, confirm=True, by="ann", roles=frozenset(Role), reason_codes=["SEEN"])
+    work.confirm_all(old.id)
+    row = receive(work, inquiries, Kind.LE_PRESERVATION, subject=Subject(uploader_id="u1"))
+    assert old.id not in row.case_ids
+    with work.ledger.env.read() as txn:
+        assert [h.kind for h in work.cases.store.holds(txn, old.id)] == ["LE_PRESERVATION"]

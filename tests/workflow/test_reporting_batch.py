@@ -12,6 +12,7 @@ from lxml import etree
 from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.errors import Refused
 from hashmatch.simulate.state import Stage
+from hashmatch.v1.cases_pb2 import CaseItem
 from hashmatch.workflow.case_facts import state_of as case_state
 from hashmatch.workflow.report import State
 from hashmatch.workflow.report_batch import Batching
@@ -257,6 +258,20 @@ def test_who_may_not_be_in_it_any_more_is_filed_by_itself_before_it_is_sent(tmp_
         assert sorted((suspects(held), held.batched) for held in filed(one.tipline)) == [
             (["u1", "u3"], True), (["u2"], False)
         ]  # fmt: skip
+
+
+def test_what_comes_to_a_case_that_waits_in_a_batch_is_in_a_report_of_its_own_and_neither_is_batched(tmp_path):
+    with office(tmp_path, kept=KEPT, batch=Batching(at_least=2)) as one:
+        (case_id,) = viral(one, 1)
+        gather(one, 1)
+        with one.ledger.changing() as log:
+            case, late = one.cases.store.get(log.txn, case_id), CaseItem(verdict_id="v_late")
+            row = one.store.queue(log, case, [*one.cases.store.items(log.txn, case_id), late])
+        assert ([file.verdict_id for file in row.files], row.batch_id) == (["v_late"], "")
+        assert one.row(row.id.removesuffix("-2")).batch_id
+        one.do("withdraw", row.id, by="ann")
+        one.drain(one.tipline.clock.advance)
+        assert [(suspects(held), held.batched) for held in filed(one.tipline)] == [(["u1"], False)]
 
 
 # ── what goes wrong ─────────────────────────────────────────────────────────────────────────────────────────────────
