@@ -181,10 +181,10 @@ def adopt_policy(ledger: Ledger, settings: Settings) -> None:
         BadConfig: it has an error, or two persons must agree to it first.
     """
     text = policy_file.text_of(settings.policy)
+    store = PolicyStore(ledger.env)
     with ledger.changing() as log:
-        policy_store.start(
-            log, PolicyStore(ledger.env), text, named=settings.policy is not None, alone=settings.policy_persons == 1
-        )
+        store.keep_persons(log.txn, settings.policy_persons)
+        policy_store.start(log, store, text, named=settings.policy is not None, alone=settings.policy_persons == 1)
 
 
 # ── beside a server ─────────────────────────────────────────────────────────────────────────────────────────────────

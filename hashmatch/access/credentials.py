@@ -131,7 +131,7 @@ class Credentials:
             for other in others:
                 if other.dead(now):
                     continue
-                if other.name == name:
+                if other.name.casefold() == name.casefold():  # two persons are told apart by name
                     raise Conflict(f"there is a credential named '{name}'; revoke it first, or choose another name")
                 if certificate and other.certificate == certificate:
                     raise Conflict(f"'{other.name}' is known by that certificate already")

@@ -195,12 +195,16 @@ class Appending:
         self.began, last = leaves.last(txn)
         self.size = self.began
         self.at, gap = clock.read(last)
+        stored = leaves.kept(txn, tables.LATEST)
+        furthest = max(last, datetime.fromisoformat(stored.decode())) if stored else last
+        self.latest = max(self.at, furthest)  # that was ever acted on, whatever the clock did since
         self._timestamp = Timestamp()
         self._timestamp.FromDatetime(self.at)
         if gap is not None:
             sequence = self.append(Event(gap=gap))
             if gap.kind == GAP_KIND_CLOCK_SET_BACK:
                 leaves.keep(txn, tables.BACK_PREFIX + tables.sequence_key(sequence), b"")
+                leaves.keep(txn, tables.LATEST, furthest.isoformat().encode())
 
     def append(self, event: Event) -> int:
         """Writes an event as the next one, its verdict sealed, and returns its sequence. `event` is changed."""

@@ -5,6 +5,7 @@
     checkpoints    size u64                         → signed note    what was signed of the tree
     log            "origin", "key"                  → text           the log's name, the verifier key it is signed by
                    "last"                           → size u64, µs i64  the last event: its sequence and time
+                   "latest"                        → ISO 8601       the latest time before a clock was set back
                    "feed" 0 name                    → position u64   how far a feed of changes is in the log
                    "run" 0 id                       → RunRecord      processes that write, or crashed and are not noted
                    "routes"                         → JSON           where instructions and reports go, as last served
@@ -73,7 +74,7 @@ NAMES: Final = (*LOG, *VERDICTS, *SEALING, *ENTRIES, *CASES, *OUTBOX, HOLDS, *RE
 FORMAT = 2  # 1 kept verdicts without a tree
 FROM, HELD = b"from", b"held"  # keys in `guard`
 MAX_MINUTE = (1 << 32) - 1  # year 10136; clocks beyond either end are held there
-ORIGIN, KEY, LAST, ROUTES = b"origin", b"key", b"last", b"routes"  # keys in `log`
+ORIGIN, KEY, LAST, LATEST, ROUTES = b"origin", b"key", b"last", b"latest", b"routes"  # keys in `log`
 RUN_PREFIX, BACK_PREFIX = b"run\0", b"back\0"
 _SEQUENCE, _MINUTE, _COUNT, _NODE = struct.Struct(">Q"), struct.Struct(">I"), struct.Struct(">IB"), struct.Struct(">BQ")
 

@@ -28,12 +28,15 @@ class InquiryCalls(CaseCalls):
         needed = TELLERS if kind is Kind.USER else {Role.LE_LIAISON}
         if not needed & CALLER.get().roles:
             raise Forbidden(f"an inquiry of kind {kind} needs the permission {' or '.join(sorted(needed))}")
+        subject = None
+        if request.HasField("subject"):  # as long as a submission's may be
+            subject = convert.subject_to_wire(convert.subject_from_wire(request.subject))
         asked = Asked(
             kind=kind, agency=request.agency, contact=request.contact, reference=request.reference,
             legal_basis=request.legal_basis, jurisdiction=request.jurisdiction, scope=request.scope,
             non_disclosure=request.non_disclosure, imminent=request.imminent,
             due_by=convert.moment_in(request, "due_by"), case_ids=list(request.case_ids),
-            subject=request.subject if request.HasField("subject") else None,
+            subject=subject,
         )  # fmt: skip
 
         def step(log: Appending, _cases: Casework) -> InquiryRecord:

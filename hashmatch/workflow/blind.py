@@ -19,6 +19,7 @@ from hashmatch.store.env import Env, Txn
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, BlindReview, Case, Decision, DispatchRecord
 from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.double_review import Decided, Sampling, draw, second_reviewer
+from hashmatch.workflow.inputs import spelling
 from hashmatch.workflow.rows import Keys, Messages
 
 IMPACT: Final = frozenset({"suspend", "remove_copies"})  # verbs that do much to somebody
@@ -77,7 +78,9 @@ class Blind:
 
     def is_asked(self, txn: Txn, case_id: str, name: str) -> bool:
         """Whether somebody is asked for a second look at a case, and so may see its items and not its decision."""
-        return any(row.assigned_to == name and not row.second for row in self._of_case(txn, case_id))
+        return any(
+            spelling(row.assigned_to) == spelling(name) and not row.second for row in self._of_case(txn, case_id)
+        )
 
     def pairs(self, txn: Txn) -> Iterator[tuple[str, str]]:
         """What the first and the second made of each case that was looked at twice."""

@@ -125,15 +125,17 @@ class Outcomes(Consequences):
         if again:  # to another authority: its own duty, and nothing else changes
             if duty:
                 self.holding.place(
-                    log, case_id, kind=duty, ground="the finished report", by=SERVICE, since=log.at,
+                    log, case_id, kind=duty, ground="the finished report", by=SERVICE, since=log.latest,
                     reference=receipt.strip(),
                 )  # fmt: skip
             return case
         return self.reported(log, case_id, duty=duty, receipt=receipt.strip())
 
-    def page(self, log: Appending, case_id: str, reason: str) -> None:
-        """Pages about a case of T0 or T1."""
+    def page(self, log: Appending, case_id: str, reason: str, *, urgent: bool = False) -> None:
+        """Pages about a case of T0 or T1; `urgent`: about any, which is T0 from then on."""
         before, case = self._open(log, case_id)
+        if urgent:
+            case.tier = tier_of(0)
         if case.tier <= tier_of(1):
             self._send(log, case, "page", "", case.subject, reason)
             self.store.put(log.txn, case, before)

@@ -136,7 +136,7 @@ class Steps:
             kind=duty or case.duty or Kind.US_REPORT,
             ground="the finished report",
             by=SERVICE,
-            since=log.at,
+            since=log.latest,
             reference=receipt or case.id,
         )
         if state_of(case) is not State.CONFIRMED:
@@ -180,4 +180,4 @@ class Steps:
                 return
             self._step(log, case, step, SERVICE)
             if step is Step.CLOSE:
-                case.closed_at.CopyFrom(convert.timestamp(log.at))
+                case.closed_at.CopyFrom(convert.timestamp(log.latest))

@@ -8,7 +8,7 @@ from datetime import UTC, timedelta
 
 from hashmatch import clock, convert
 from hashmatch.audit.leaves import Appending
-from hashmatch.errors import Forbidden, Malformed, NotFound, Refused
+from hashmatch.errors import Forbidden, HashmatchError, Malformed, NotFound, Refused
 from hashmatch.roles import Role
 from hashmatch.v1.audit_pb2 import NO_CASE_POLICY, NO_CASE_SHADOW, NO_CASE_UNSPECIFIED, Event, VerdictRecord
 from hashmatch.v1.cases_pb2 import (
@@ -47,6 +47,7 @@ trace = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=30)
 MAX_LEASE = timedelta(hours=12)  # a shift
+DIFFERED = "a second look differed"  # why two persons must agree
 MAX_ITEMS = 500  # of one case: what is done to it whole is done while verdicts wait; more are the next case's
 
 __all__ = ["LEASE", "SERVICE", "Casework", "Filing", "Route"]
@@ -134,7 +135,11 @@ class Casework(Outcomes):
 
     def _keep_evidence(self, log: Appending, case: Case, item: CaseItem) -> None:
         """Notes what is kept sealed of an item: it was sealed before the verdict was written."""
-        kept = self._evidence(item.verdict_id)
+        try:
+            kept = self._evidence(item.verdict_id)
+        except HashmatchError as e:  # a vault that fails costs the evidence, and never the match
+            trace.error("evidence of verdict %s is not known: %s", item.verdict_id, e)
+            kept = None
         if kept is None:
             return
         item.evidence, item.evidence_bytes = kept.sha256, kept.size
@@ -218,6 +223,9 @@ class Casework(Outcomes):
             raise Refused(f"{case.items - items_seen} items came since you looked: look at them first")
         if state_of(case) is State.ESCALATED and case.second_review and spelling(by) == spelling(case.escalated_by):
             raise Refused(f"{by} escalated it: another person must decide")
+        before_look = DIFFERED in case.second_review and state_of(case) is State.ESCALATED
+        if before_look and spelling(by) in {spelling(review.by) for review in case.reviews}:
+            raise Refused(f"{by} decided it before the second look: another person must")
         opinions = [Opinion(review.by, review.decision == DECISION_CONFIRM) for review in this_round(case)]
         step = life.decision(state_of(case), opinions, Opinion(by, confirm), second=bool(case.second_review))
         self._may(case, step, roles)
@@ -246,8 +254,8 @@ class Casework(Outcomes):
             self._reopen(log, case, Step.REOPEN, SERVICE, ["SECOND_LOOK_DIFFERS"])
             self._step(log, case, Step.ESCALATE, SERVICE, ["SECOND_LOOK_DIFFERS"])
             case.escalated_by = row.first_by  # who decided it the first time does not decide it the second
-            if "a second look differed" not in case.second_review:
-                case.second_review.append("a second look differed")
+            if DIFFERED not in case.second_review:
+                case.second_review.append(DIFFERED)
             self.store.put(log.txn, case, before)
         return row
 

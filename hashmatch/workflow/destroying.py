@@ -27,7 +27,7 @@ from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.destruction import DestroyRequest, Record
 from hashmatch.workflow.hold_table import Part
 from hashmatch.workflow.holding import hold_of
-from hashmatch.workflow.inputs import text
+from hashmatch.workflow.inputs import spelling, text
 from hashmatch.workflow.inquiries import Inquiries
 from hashmatch.workflow.inquiry import Kind, State, another
 from hashmatch.workflow.rows import Keys
@@ -78,6 +78,9 @@ class Destroying:
         if not items:
             raise Refused("nothing is kept of this case")
         asked = case.destroy_asked_by
+        other = (ground.strip(), inquiry_id) != (case.destroy_ground, case.destroy_inquiry_id)
+        if asked and other and spelling(asked) == spelling(by):  # asks anew, on another ground
+            asked = case.destroy_ground = ""
         if asked:
             another(by, asked)
         inquiry = case.destroy_inquiry_id if asked else inquiry_id  # what was asked for is what is agreed to
@@ -107,6 +110,7 @@ class Destroying:
             Record(case_id=case.id, part=Part.MEDIA, retain_until=self._retained(case)),
             [hold_of(record) for record in self._cases.store.holds(log.txn, case.id)], log.at,
             key_ids=keys, digests=[item.evidence for item in items], ground=ground, by=by, request=request,
+            latest_seen=log.latest,
         )  # fmt: skip
 
     def _request(self, log: Appending, case_id: str, inquiry_id: str) -> DestroyRequest:

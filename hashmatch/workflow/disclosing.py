@@ -76,6 +76,8 @@ def disclose(
     draft = target.with_name(f".{target.name}.{row.id}.draft") if isinstance(target, Path) else target
     if isinstance(target, Path) and target.exists():
         raise Conflict(f"{target} is there already")
+    if isinstance(draft, Path):
+        draft.unlink(missing_ok=True)  # of one that died
     made = write_package(
         draft, _parts(ledger, cases.store, evidence, row, missing), manifest=about, recipient=certificate
     )

@@ -38,7 +38,7 @@ class Holding:
             raise Malformed(f"want one of {', '.join(Kind)}", field="kind")
         placed = rules.place(
             Kind(kind), id=clock.new_id("h"), case_id=case_id, ground=ground, placed_by=by, now=log.at, since=since,
-            until=until, jurisdiction=jurisdiction, reference=reference,
+            until=until, jurisdiction=jurisdiction, reference=reference, latest_seen=log.latest,
         )  # fmt: skip
         record = hold_to_record(placed)
         self._put(log, record, [by])
@@ -55,8 +55,10 @@ class Holding:
         """
         record = self._find(log.txn, case_id, hold_id)
         renewed = hold_to_record(
-            rules.renew(hold_of(record), by=by, reference=reference, now=log.at, until=until), record
+            rules.renew(hold_of(record), by=by, reference=reference, now=log.at, until=until, latest_seen=log.latest),
+            record,
         )
+        renewed.release_asked_by = ""  # whoever asked for its release asked before it was renewed
         self._put(log, renewed, [by])
         return renewed
 
@@ -76,7 +78,7 @@ class Holding:
         waits = hold.rule.persons > 1 and not asked
         # Both are tried alike, so that what could never be released is refused to the first person.
         who = (by, "another person") if waits else (asked, by) if asked else (by,)
-        ended = rules.release(hold, who, reason, log.at)
+        ended = rules.release(hold, who, reason, log.at, latest_seen=log.latest)
         if waits:
             record.release_asked_by, record.release_reason = by, reason.strip()
             self._store.put_hold(log.txn, record)
@@ -91,7 +93,9 @@ class Holding:
         `report_open`: a report of it may yet be finished.
         """
         records = {record.id: record for record in self._store.holds(log.txn, case_id)}
-        lifted = rules.lift_where_lawful(map(hold_of, records.values()), log.at, by=by, report_open=report_open)
+        lifted = rules.lift_where_lawful(
+            map(hold_of, records.values()), log.at, by=by, report_open=report_open, latest_seen=log.latest
+        )
         for hold in lifted.lifted:
             self._put(log, hold_to_record(hold, records[hold.id]), [by])
 

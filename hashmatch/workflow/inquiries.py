@@ -25,6 +25,7 @@ from hashmatch.workflow.inquiry import OPEN, RULES, Kind, State, Step
 from hashmatch.workflow.rows import Keys, Messages, after_time, time_key
 
 MAX_CASES: Final = 50  # of one inquiry
+MAX_HELD: Final = 200  # held at once for one inquiry, the latest of each subject first; verdicts wait meanwhile
 URGENT: Final = "INQUIRY"  # reason code of a case that an inquiry makes more urgent
 _FIELDS: Final = ("agency", "contact", "reference", "legal_basis", "jurisdiction", "scope")
 
@@ -131,7 +132,7 @@ class Inquiries:
         """These cases and all before them of the same subjects: what an agency wants kept may lie in any."""
         found: dict[str, None] = {}
         for case_id in case_ids:
-            while case_id and case_id not in found:
+            while case_id and case_id not in found and len(found) < MAX_HELD:
                 found[case_id] = None
                 case_id = self._cases.store.get(txn, case_id).prior_case_id
         return list(found)
@@ -150,7 +151,7 @@ class Inquiries:
         if state_of(case) in UNDECIDED and tier_of(tier) < case.tier:
             self._cases.escalate(log, case_id, by=SERVICE, reason_codes=[URGENT], tier=tier, claimed=True)
         elif tier == 0:
-            self._cases.page(log, case_id, "an inquiry says that somebody is in danger")
+            self._cases.page(log, case_id, "an inquiry says that somebody is in danger", urgent=True)
 
     def verify(self, log: Appending, inquiry_id: str, *, by: str, how: str) -> InquiryRecord:
         """Somebody made sure of who asks. A user's word is not verified.
@@ -212,7 +213,8 @@ class Inquiries:
             row.breached = True
             self._write(log, row, Step.BREACH, SERVICE)
             for case_id in row.case_ids:
-                self._cases.page(log, case_id, f"inquiry {row.id} was not answered in time")
+                urgent = row.kind == Kind.LE_EMERGENCY
+                self._cases.page(log, case_id, f"inquiry {row.id} was not answered in time", urgent=urgent)
         return len(late)
 
     def late(self, txn: Txn, now: datetime, limit: int) -> Sequence[InquiryRecord]:

@@ -27,6 +27,7 @@ from hashmatch.workflow.plan import Clocks, Plan
 from hashmatch.workflow.policy import Policy, authority
 from hashmatch.workflow.rows import Keys
 
+_PERSONS: Final = b"persons"  # → how many must agree
 _ACTIVE: Final = b"active"  # → version
 _PROPOSED: Final = b"proposed"  # → version, who and why, as JSON
 _TEXT: Final = b"text\0"  # + version → the file's text
@@ -63,6 +64,14 @@ class PolicyStore:
         if found is None:
             raise NotFound("no policy of that version was ever in force or proposed here")
         return found
+
+    def persons(self, txn: Txn) -> int:
+        """How many must agree to another policy, as the last server had it; 2 before there was one."""
+        return int(self._rows.get(txn, _PERSONS) or "2")
+
+    def keep_persons(self, txn: Txn, persons: int) -> None:
+        """Keeps that, for those who work on the state with settings of their own."""
+        self._rows.put(txn, _PERSONS, str(persons))
 
     def proposal(self, txn: Txn) -> Proposal | None:
         """What waits for a second person."""

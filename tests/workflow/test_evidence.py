@@ -142,6 +142,29 @@ def test_what_a_report_on_its_way_may_want_is_kept(work, vault):
         ask(work, vault, case, "ann")
 
 
+def test_a_clock_that_was_set_back_once_shortens_no_duty(work, vault):
+    work.match("u9")
+    there = work.now
+    work.now -= timedelta(days=6 * 365)  # as after a start without a battery
+    case = closed(work, kept(work, vault))
+    work.do("place_hold", case.id, kind="US_REPORT", ground="g", by="lea", reference="r", since=work.now)
+    with pytest.raises(Refused):
+        ask(work, vault, case, "ann")
+    work.now = there + timedelta(days=1)
+    with pytest.raises(Refused, match="US_REPORT"):
+        ask(work, vault, case, "ann")
+
+
+def test_a_vault_that_cannot_be_read_costs_the_evidence_and_never_the_match(work, vault):
+    def fails(_verdict_id):
+        raise StoreFailed("the vault is away")
+
+    work.cases._evidence = fails
+    case = work.match("u1")
+    assert not item(work, case).evidence
+    assert work.ledger.healthy
+
+
 def requested(work, case, steps=("VERIFY", "APPROVE")):
     with work.ledger.changing() as log:
         row = work.inquiries.receive(

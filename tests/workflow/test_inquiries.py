@@ -17,7 +17,7 @@ from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.inquiries import Asked, Inquiries, take
 from hashmatch.workflow.inquiry import NEXT, OPEN, RULES, Kind, State, Step
 
-from .conftest import START
+from .conftest import START, plan_of
 
 AGENCY = {
     "agency": "County Police", "contact": "desk@police.example", "jurisdiction": "US", "reference": "LE-7",
@@ -170,3 +170,12 @@ def test_a_letter_about_an_uploader_keeps_all_that_there_is_of_them(work, inquir
     assert old.id not in row.case_ids
     with work.ledger.env.read() as txn:
         assert [h.kind for h in work.cases.store.holds(txn, old.id)] == ["LE_PRESERVATION"]
+
+
+def test_an_emergency_about_a_decided_case_of_any_tier_pages(work, inquiries):
+    work.plan = plan_of(tier=3, instructions=())
+    case = work.match("u1")
+    work.do("claim", case.id, by="ann")
+    work.do("decide", case.id, confirm=True, by="ann", roles=frozenset(Role), reason_codes=["SEEN"])
+    receive(work, inquiries, Kind.LE_EMERGENCY, case_ids=[case.id])
+    assert [(d.verb, d.tier) for d in work.dispatches(case.id)] == [("page", 1)]
