@@ -53,6 +53,8 @@ from hashmatch.workflow.sender import Line, Sender
 from hashmatch.workflow.viewing import Viewing
 
 DIRECTORY: Final = "evidence"  # of the vault, in the state directory
+TOLD: Final = frozenset({Role.LEAD, Role.LE_LIAISON, Role.AUDITOR})
+"""Roles that are told what was decided, by reports, holds or the log: who has one is never asked for a blind look."""
 ORPHAN_AGE: Final = timedelta(hours=1)  # of what was sealed for a verdict that was never written
 
 trace = logging.getLogger(__name__)
@@ -123,8 +125,11 @@ def _evidence(
 
 def _blind(ledger: Ledger, settings: Settings, store: CaseStore, credentials: Credentials) -> Blind:
     def people() -> Collection[str]:
-        found = {one.name for one, _ in credentials.all() if Role.REVIEWER in one.roles and not one.dead(clock.now())}
-        return found | {name for name, roles in settings.accounts.items() if Role.REVIEWER in roles}
+        roles: dict[str, set[str]] = {name: set(held) for name, held in settings.accounts.items()}
+        for one, _ in credentials.all():
+            if not one.dead(clock.now()):
+                roles.setdefault(one.name, set()).update(one.roles)
+        return {name for name, held in roles.items() if Role.REVIEWER in held and not TOLD & held}
 
     return Blind(ledger.env, store, Sampling(key=keys.kept(settings.state, "sampling")), people)
 
@@ -261,5 +266,7 @@ def _sweep(office: Office, stopping: threading.Event) -> None:
                     trace.error("the vault: %d items that no case names, %d that lost their key", orphans, lost)
             except HashmatchError as e:
                 trace.error("the vault was not swept: %s", e)
+            except Exception:  # whatever it is, the next sweep may find what this one did not
+                trace.exception("unforeseen error while sweeping the vault")
         if stopping.wait(ORPHAN_AGE.total_seconds()):
             return

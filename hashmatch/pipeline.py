@@ -19,23 +19,25 @@ from typing import Protocol
 
 from hashmatch import clock, convert, question, verdict
 from hashmatch.audit.ledger import Ledger
-from hashmatch.errors import AnsweredElsewhere, Conflict, DeadlinePassed, HashmatchError, Unavailable
+from hashmatch.errors import (
+    DeadlinePassed,
+    Unavailable,
+)
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.index.generation import Generation, Segment
 from hashmatch.index.recipe import Recipe
+from hashmatch.recording import Recording, Vault, same_question
 from hashmatch.types import (
     Coverage,
     Examination,
-    Finding,
     Hashed,
     Reason,
     Revision,
     Submission,
     Unhashable,
-    Verdict,
     Wanted,
 )
-from hashmatch.v1.audit_pb2 import NO_CASE_POLICY, NO_CASE_SHADOW, VerdictRecord
+from hashmatch.v1.audit_pb2 import VerdictRecord
 from hashmatch.v1.store_pb2 import TrafficRecord
 
 trace = logging.getLogger(__name__)
@@ -65,16 +67,6 @@ class Serving(Protocol):
 
     async def reach(self, revision: Revision, timeout: float) -> bool:
         """Waits until the generation is at `revision` or later; False when it took longer."""
-
-
-class Vault(Protocol):
-    """Keeps media sealed."""
-
-    def seal(self, item_id: str, media: bytes, *, media_type: str, at: datetime) -> object:
-        """On disk when it returns. Raises StoreFull, StoreFailed: nothing of it is kept."""
-
-    def destroy(self, item_id: str) -> object:
-        """Takes it away again."""
 
 
 class Sample(Protocol):
@@ -114,9 +106,8 @@ class Pipeline:
             t for t, recipe in recipes.items() if recipe.enabled and t in REGISTRY and not REGISTRY[t].exact
         )
         self._versions = versions
-        self._log_no_match = log_no_match
+        self._recording = Recording(ledger, vault, log_no_match=log_no_match, stage=stage)
         self._stage = stage
-        self._vault = vault
         self._sample = sample  # of traffic; None: none is kept
         self._answering: dict[str, asyncio.Future[None]] = {}  # by request id; done when there is an answer, or none
 
@@ -137,7 +128,7 @@ class Pipeline:
         if submission.given_id and (earlier := self._ledger.remembered(request_id)):
             # It may be queued and not yet synced, where the first caller left before the answer.
             await asyncio.shield(asyncio.wrap_future(earlier.written))
-            return _same_question(earlier.record.verdict, submission)
+            return same_question(earlier.record.verdict, submission)
         # Nothing is awaited between that look and this: of two who ask at once, one judges and the other waits.
         answered = asyncio.get_running_loop().create_future()
         self._answering[request_id] = answered
@@ -180,7 +171,7 @@ class Pipeline:
             held=self._ledger.held(),
         )
         recorded = time.monotonic()
-        record = await self._record(found, submission, input_digest)
+        record = await self._recording.record(found, submission, input_digest)
         self._stage("record", time.monotonic() - recorded)
         if self._sample is not None and record.hashed:
             self._sample.offer(lambda: convert.record_to_traffic(record), found.at)
@@ -230,69 +221,3 @@ class Pipeline:
             for hash_type, count in segment.state.entries.items():
                 entries[hash_type] = entries.get(hash_type, 0) + count
         return Coverage(generation.revision, entries, tuple(segment.state for segment in scope), self._versions)
-
-    async def _record(self, found: Verdict, submission: Submission, input_digest: bytes) -> VerdictRecord:
-        record = convert.verdict_to_record(found, submission, question.digest_of(submission, input_digest))
-        # What was near enough to match and did not count is explained, as a MATCH is.
-        if found.finding is Finding.NO_MATCH and not self._log_no_match and not found.set_aside:
-            if submission.given_id:
-                self._ledger.append(record, log=False, remember=True)
-            self._count(found, record, submission.subject.surface)
-            return record
-        sealed = await self._seal(found, submission)
-        try:
-            await asyncio.wrap_future(self._ledger.append(record, log=True, remember=submission.given_id))
-        except AnsweredElsewhere:
-            if sealed and self._vault is not None:
-                await asyncio.to_thread(self._vault.destroy, found.verdict_id)
-            # Another process was asked the same at the same time, and was first to commit: its answer is the answer.
-            earlier = self._ledger.remembered(submission.request_id)
-            if earlier is None:
-                raise
-            return _same_question(earlier.record.verdict, submission)
-        # Nothing follows: then nothing is kept, either. Where a case could not be written, a person will want it.
-        nothing = record.no_case in (NO_CASE_SHADOW, NO_CASE_POLICY)
-        if sealed and not record.case_id and nothing and self._vault is not None:
-            await asyncio.to_thread(self._vault.destroy, found.verdict_id)
-        self._count(found, record, submission.subject.surface)
-        return record
-
-    async def _seal(self, found: Verdict, submission: Submission) -> bool:
-        """Keeps what matched, before the match is written, so that its case never names what is not there.
-
-        A vault that fails costs the evidence and not the match: its case then says that nothing is kept.
-        """
-        counts = found.finding is Finding.MATCH and any(not match.shadow for match in found.matches)
-        if self._vault is None or submission.media is None or not counts:
-            return False
-        began, kind = time.monotonic(), found.examination.media_type
-        try:
-            await asyncio.to_thread(self._vault.seal, found.verdict_id, submission.media, media_type=kind, at=found.at)
-        except HashmatchError as e:
-            trace.error("evidence of verdict %s is not kept: %s", found.verdict_id, e)
-            return False
-        finally:
-            self._stage("seal", time.monotonic() - began)
-        return True
-
-    def _count(self, found: Verdict, record: VerdictRecord, surface: str) -> None:
-        """Counts what was seen and scanned, and why it is UNKNOWN where it is."""
-        unknown = found.finding is Finding.UNKNOWN
-        reason = "+".join(sorted({u.reason.name for u in found.examination.unhashable})) if unknown else ""
-        self._ledger.count(surface, record.finding, found.at, reason)
-
-
-def _same_question(earlier: VerdictRecord, submission: Submission) -> VerdictRecord:
-    """What was answered before, where this is the same question.
-
-    Raises:
-        Conflict: it is another, or it wants a newer revision than was searched.
-    """
-    if earlier.question_digest != question.digest_of(submission, question.input_digest(submission)):
-        raise Conflict(f"request_id was used for another question ({earlier.verdict_id})")
-    if earlier.coverage.revision < submission.min_revision:
-        raise Conflict(
-            f"request_id was answered at revision {earlier.coverage.revision}; ask under a new one for "
-            f"{submission.min_revision}"
-        )
-    return earlier

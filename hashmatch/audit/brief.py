@@ -104,5 +104,5 @@ _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "inquiry_step": lambda i: f"inquiry {i.inquiry_id} ({i.kind}): {i.step}, now {i.state}, by {i.by}",
     "paged": lambda p: f"page {p.page_id} (T{p.tier}, case {p.case_id}): {p.step} {p.by}".rstrip(),
     "disclosed": lambda d: f"inquiry {d.inquiry_id}: {d.files} files disclosed by {' and '.join(d.by)}",
-    "destroyed": lambda d: f"case {d.case_id}: evidence destroyed: {d.ground}",
+    "destroyed": lambda d: f"{f'case {d.case_id}' if d.case_id else 'no case'}: evidence destroyed: {d.ground}",
 }

@@ -37,6 +37,7 @@ The workflow's tables, whose rows are messages of cases.proto and reports.proto 
     inquiry_due    µs u64, inquiry id               → nothing        of those that are open
     grants         case id, 0, grant id             → GrantRecord
     evidence_gone  verdict id                       → nothing        sealed media that the log says is destroyed
+    orphans_asked  verdict id                       → name           who asks that what no case names be destroyed
     pages          page id                          → PageRecord
     pages_open     page id                          → nothing        those that are not over
     blind_reviews  case id, 0, round u32            → BlindReview
@@ -66,7 +67,7 @@ OUTBOX: Final = ("dispatches", "outbox", "lanes")
 HOLDS: Final = "holds"
 REPORTS: Final = ("reports", "report_queue")
 INQUIRIES: Final = ("inquiries", "inquiry_due")
-EVIDENCE: Final = ("grants", "evidence_gone")
+EVIDENCE: Final = ("grants", "evidence_gone", "orphans_asked")
 PAGES: Final = ("pages", "pages_open")
 BLIND_REVIEWS, REVIEWERS, FEEDBACK, POLICIES = "blind_reviews", "reviewers", "feedback", "policies"
 OTHERS: Final = (*INQUIRIES, *EVIDENCE, *PAGES, BLIND_REVIEWS, REVIEWERS, FEEDBACK, POLICIES)

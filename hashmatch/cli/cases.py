@@ -33,7 +33,7 @@ from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.blind import undecided
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.casework import LEASE, Casework
-from hashmatch.workflow.hold_table import Kind
+from hashmatch.workflow.hold_table import DUTIES
 
 SHOWN = 1000  # rows at most
 
@@ -68,7 +68,7 @@ def add_parser(verbs: Verbs) -> None:
                  "cases report c_019af3c2 --authority NCMEC --receipt 4711")  # fmt: skip
     one.add_argument("--authority", required=True, metavar="NAME", help="such as NCMEC")
     one.add_argument("--receipt", required=True, metavar="NUMBER", help="the authority's own")
-    one.add_argument("--duty", default="", choices=["", *Kind], metavar="KIND",
+    one.add_argument("--duty", default="", choices=["", *DUTIES], metavar="KIND",
                      help="to keep; default: as the policy says, else US_REPORT")  # fmt: skip
     _verb(cases, "second-looks", second_looks, "cases that you are asked to look at, not knowing what was decided",
           "cases second-looks")  # fmt: skip

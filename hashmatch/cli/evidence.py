@@ -28,6 +28,14 @@ example:
 
 Greyscale and blurred; --level grey or full takes a grant: `hashmatch evidence grant`. Every look is in the log."""
 
+ORPHANS_EXAMPLE = """\
+example:
+  hashmatch evidence orphans
+  hashmatch evidence orphans --destroy --ground 'the server died at 14:02; its callers asked again'
+
+Where an older backup of the ledger was restored, its newer cases would name them: then keep them, and find the newer
+backup."""
+
 MASTER_EXAMPLE = """\
 example:
   hashmatch evidence master /etc/hashmatch/vault.master
@@ -64,7 +72,9 @@ def add_parser(verbs: Verbs) -> None:
          "example:\n  hashmatch evidence due")  # fmt: skip
     verb(evidence, "check", check, "read everything that is sealed, and tell what is damaged",
          "example:\n  hashmatch evidence check")  # fmt: skip
-    verb(evidence, "orphans", orphans, "what is sealed and no case names", "example:\n  hashmatch evidence orphans")
+    one = verb(evidence, "orphans", orphans, "what is sealed and no case names", ORPHANS_EXAMPLE)
+    one.add_argument("--destroy", action="store_true", help="one person asks, another does the same")
+    one.add_argument("--ground", default="", metavar="TEXT", help="for the certificate in the log; wanted to destroy")
     one = verb(evidence, "master", master, "make a master key for a vault", MASTER_EXAMPLE)
     one.add_argument("file", type=Path, metavar="FILE", help="must not exist")
     one = verb(evidence, "rotate", rotate, "exchange the master key, and wrap every key anew",
@@ -196,8 +206,10 @@ def check(args: argparse.Namespace) -> int:
 
 
 def orphans(args: argparse.Namespace) -> int:
+    if args.destroy:
+        return _destroy_orphans(args)
     with office_opening.reading(args, "evidence orphans", evidence=True) as office:
-        swept = upkeep.sweep(_vault(office), office.destroying.keeps, clock.now() - ORPHAN_AGE)
+        swept = _swept(office)
     for one in swept.orphans:
         if args.json:
             format.emit({"item": one.item_id, "sealed_at": one.sealed_at.isoformat(), "bytes": one.size})
@@ -206,6 +218,27 @@ def orphans(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"{len(swept.orphans)} sealed items that no case names")
     return 0
+
+
+def _destroy_orphans(args: argparse.Namespace) -> int:
+    with office_opening.opened(args, evidence=True) as office:
+        found = _swept(office).orphans
+        with office.ledger.changing() as log:
+            destroyed, waiting = office.destroying.destroy_orphans(log, found, by=by(), ground=args.ground)
+        while office.destroying.carry_out():
+            pass
+    if args.json:
+        format.emit({"destroyed": destroyed, "waiting": waiting})
+        return 0
+    if destroyed:
+        print(f"{destroyed} items destroyed; the certificate is in the log")
+    if waiting:
+        print(f"{waiting} items wait for another person to ask the same")
+    return 0
+
+
+def _swept(office: Office) -> upkeep.Swept:
+    return upkeep.sweep(_vault(office), office.destroying.keeps, clock.now() - ORPHAN_AGE)
 
 
 def master(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from hashmatch.errors import BadConfig, NotFound
 from hashmatch.store.env import DATA_FILE
 from hashmatch.store.lists import ListStore
 from hashmatch.workflow import policy, policy_check, policy_file
+from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.facts import decision_on
 from hashmatch.workflow.policy_store import PolicyStore
 
@@ -132,7 +133,9 @@ def explain(args: argparse.Namespace) -> int:
     with log_opening.opened(args, "policy explain", filter=f"verdict {args.verdict}") as ledger:
         record = ledger.verdict(args.verdict).verdict
         read = policy_file.load(args.file) if args.file else office.policy_in_force(ledger, args.settings).now
-    decision = decision_on(read, record, clock.now())
+        with ledger.env.read() as txn:
+            first = CaseStore(ledger.env, ledger.sealing).first_matched(txn, record)
+    decision = decision_on(read, record, clock.now(), first=first)
     lines = policy.explain(decision)
     if args.json:
         plan = decision.plan

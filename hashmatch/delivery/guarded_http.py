@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -121,10 +122,7 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        try:
-            addresses = sorted(self._resolver(host, port))
-        except OSError as e:
-            raise httpcore.ConnectError(f"{host} cannot be resolved") from e
+        addresses = sorted(self._resolved(host, port))
         # Every one of them: a name that has a private address beside a public one is somebody's trick.
         refused = [one for one in addresses if not self._egress.permits(one)]
         if not addresses or refused:
@@ -133,6 +131,24 @@ class _Backend(httpcore.NetworkBackend):
             raise httpcore.ConnectError("in clear only networks are reached that the settings allow by name")
         stream = self._inner.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
         return _Stream(stream, self._deadline)
+
+    def _resolved(self, host: str, port: int) -> Iterable[str]:
+        """What the resolver says, within the time of the call: the system's own may take half a minute and more."""
+        answer: Future[Iterable[str]] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(self._resolver(host, port))
+            except BaseException as e:
+                answer.set_exception(e)
+
+        threading.Thread(target=ask, name="resolve", daemon=True).start()
+        try:
+            return answer.result(float(self._deadline.at) - time.monotonic())
+        except TimeoutError as e:
+            raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from e
+        except OSError as e:
+            raise httpcore.ConnectError(f"{host} cannot be resolved") from e
 
 
 class _Stream(httpcore.NetworkStream):

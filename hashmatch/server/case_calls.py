@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -30,10 +31,14 @@ class CaseCalls:
         self._office, self._sandbox = service.office, service.sandbox
         self._ledger, self._cases = service.ledger, service.office.cases
         self._threads = Threads("calls about cases", THREADS, MAX_CALLS, RETRY_SECONDS)
+        # Threads of their own: a platform that is slow to give its media keeps no case from being worked.
+        self._fetching = Threads("looks at evidence", THREADS, MAX_CALLS, RETRY_SECONDS)
 
     def close(self, seconds: float) -> bool:
         """Waits for the calls that have begun; False where one takes longer."""
-        return self._threads.close(seconds)
+        until = time.monotonic() + seconds
+        done = self._threads.close(seconds)
+        return self._fetching.close(max(0.0, until - time.monotonic())) and done
 
     def _blind(self, txn: Txn, case_id: str, caller: str) -> bool:
         """Whether somebody is asked for a second look at a case, and must not learn what the first decided."""

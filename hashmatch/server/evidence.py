@@ -60,7 +60,7 @@ class EvidenceCalls(CaseCalls):
             with found[0] as file:
                 return file.read()
 
-        media = await self._threads.run(fetch)
+        media = await self._fetching.run(fetch)
         shown = await self._sandbox.view(media, level, frame=request.frame, share=by)
         if isinstance(shown, NoFrame):
             raise Malformed(f"there are {shown.frames} frames", field="frame")

@@ -30,7 +30,7 @@ class Blind:
     """The second looks of a ledger. For any thread."""
 
     def __init__(self, env: Env, store: CaseStore, sampling: Sampling, people: Callable[[], Collection[str]]) -> None:
-        """`people`: whoever may review cases now, by name."""
+        """`people`: whoever may review cases now and is told of no decision otherwise, by name."""
         self._reviews, self._decisions = Messages(env, tables.BLIND_REVIEWS, BlindReview), Keys(env, tables.REVIEWERS)
         self._store, self._sampling, self._people = store, sampling, people
 

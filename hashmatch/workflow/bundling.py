@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from hashmatch.audit.ledger import Ledger
 from hashmatch.delivery.cybertip.terms import Environment
@@ -26,14 +26,12 @@ from hashmatch.workflow import bundle as bundles
 from hashmatch.workflow.bundle_fields import About, Authority, Sender
 from hashmatch.workflow.case_facts import cleared
 from hashmatch.workflow.casework import Casework
-from hashmatch.workflow.hold_table import Kind
+from hashmatch.workflow.hold_table import DUTIES
 from hashmatch.workflow.inquiry import another
 from hashmatch.workflow.report_preparing import MAX_EARLIER, Evidence
 from hashmatch.workflow.report_record import State
 from hashmatch.workflow.report_rows import environment_of, receipt_of, state_of
 from hashmatch.workflow.report_store import ReportStore
-
-_DUTIES: Final = frozenset({Kind.US_REPORT, Kind.UK_REPORT, Kind.UK_REFERENCE})  # that a finished report begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ def _earlier(ledger: Ledger, cases: Casework, case: Case) -> Iterator[str]:
             yield from (f"{r.authority} {r.number}" for r in filed if environment_of(r) is Environment.PRODUCTION)
             for hold in cases.store.holds(txn, case.id):
                 ours = {case.id, *(receipt_of(row) for row in filed)}
-                if hold.kind in _DUTIES and hold.authority_reference not in ours:
+                if hold.kind in DUTIES and hold.authority_reference not in ours:
                     yield f"{hold.jurisdiction} {hold.authority_reference}"
             if not case.prior_case_id:
                 return

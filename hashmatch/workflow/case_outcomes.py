@@ -17,7 +17,7 @@ from hashmatch.workflow.case import State, Step
 from hashmatch.workflow.case_facts import cleared, met, state_of, tier_of
 from hashmatch.workflow.case_steps import SERVICE
 from hashmatch.workflow.consequences import Consequences
-from hashmatch.workflow.hold_table import Kind
+from hashmatch.workflow.hold_table import DUTIES
 from hashmatch.workflow.outbox import CONTAINING, Outbox
 from hashmatch.workflow.plan import UNDO
 
@@ -100,8 +100,8 @@ class Outcomes(Consequences):
         for name, text in (("authority", authority), ("receipt", receipt)):
             if not text.strip() or len(text) > 100:
                 raise Malformed("want 1 to 100 characters", field=name)
-        if duty and duty not in [*Kind]:
-            raise Malformed(f"want one of {', '.join(Kind)}", field="duty")
+        if duty and duty not in DUTIES:
+            raise Malformed(f"want one of {', '.join(DUTIES)}: what a finished report begins", field="duty")
         before, _ = self._open(log, case_id)
         again, name = before.HasField("reported_at"), authority.strip()
         filed = self._filing is not None and self._filing.finished(log, case_id) is not None
@@ -124,10 +124,7 @@ class Outcomes(Consequences):
         self.store.put(log.txn, case, before)
         if again:  # to another authority: its own duty, and nothing else changes
             if duty:
-                self.holding.place(
-                    log, case_id, kind=duty, ground="the finished report", by=SERVICE, since=log.latest,
-                    reference=receipt.strip(),
-                )  # fmt: skip
+                self._begin_duty(log, case, duty, receipt.strip())
             return case
         return self.reported(log, case_id, duty=duty, receipt=receipt.strip())
 

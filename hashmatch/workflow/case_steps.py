@@ -18,7 +18,7 @@ from hashmatch.workflow.blind import Blind
 from hashmatch.workflow.case import State, Step
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.case_store import CaseStore
-from hashmatch.workflow.hold_table import Kind
+from hashmatch.workflow.hold_table import DUTIES, Kind
 from hashmatch.workflow.holding import Holding
 from hashmatch.workflow.outbox import Outbox
 from hashmatch.workflow.plan import Clocks, Plan
@@ -130,17 +130,16 @@ class Steps:
         if case.HasField("reported_at"):
             return
         case.reported_at.CopyFrom(convert.timestamp(log.at))
-        self.holding.place(
-            log,
-            case.id,
-            kind=duty or case.duty or Kind.US_REPORT,
-            ground="the finished report",
-            by=SERVICE,
-            since=log.latest,
-            reference=receipt or case.id,
-        )
+        self._begin_duty(log, case, duty or case.duty or Kind.US_REPORT, receipt)
         if state_of(case) is not State.CONFIRMED:
             self._step(log, case, Step.REPORT, SERVICE)
+
+    def _begin_duty(self, log: Appending, case: Case, duty: str, receipt: str) -> None:
+        for kind in DUTIES[Kind(duty)]:
+            self.holding.place(
+                log, case.id, kind=kind, ground="the finished report", by=SERVICE, since=log.latest,
+                reference=receipt or case.id,
+            )  # fmt: skip
 
     def _open(self, log: Appending, case_id: str) -> tuple[Case, Case]:
         before, case = self.store.get(log.txn, case_id), Case()

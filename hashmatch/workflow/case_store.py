@@ -11,6 +11,7 @@ from hashmatch.audit import tables
 from hashmatch.audit.sealing import Sealing
 from hashmatch.errors import NotFound
 from hashmatch.store.env import Env, Txn
+from hashmatch.v1.audit_pb2 import VerdictRecord
 from hashmatch.v1.cases_pb2 import CASE_STATE_CLOSED, Case, CaseItem, CaseState, HoldRecord, Tier
 from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow.case_facts import CLOCKS, met
@@ -93,6 +94,16 @@ class CaseStore:
         prefix = f"{entry}\0".encode()
         rows = self._entries.since(txn, prefix + (after.encode() + b"\0" if after else b""), prefix)
         return [key[len(prefix) :].decode() for key, _ in islice(rows, limit)]
+
+    def first_matched(self, txn: Txn, record: VerdictRecord) -> list[tuple[str, str]]:
+        """List and entry id of the matches that were, or would have been, the first of their entries to make a case."""
+        pairs = [(match.list, match.entry_id) for match in record.matches if not match.shadow]
+        return [pair for pair in pairs if self._began(txn, "/".join(pair)) in ("", record.verdict_id)]
+
+    def _began(self, txn: Txn, entry: str) -> str:
+        """The verdict by which an entry made its first case; "" where it made none."""
+        items = (item for id_ in self.made_by(txn, entry, 1) for _, item in self._items.under(txn, f"{id_}\0".encode()))
+        return next((item.verdict_id for item in items if entry in item.entries), "")
 
     def put_chore(self, txn: Txn, entry: str, cleared_id: str, done: str | None = "") -> None:
         """Notes that the cases an entry made are to be worked again, those after the case `done`; None: all are."""

@@ -7,8 +7,9 @@ says is destroyed is soon gone.
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -37,6 +38,14 @@ AT_ONCE: Final = 100  # of what is gone by the log, destroyed in one go
 trace = logging.getLogger(__name__)
 
 
+class Orphan(Kept, Protocol):
+    """What is sealed, and no case names."""
+
+    @property
+    def item_id(self) -> str:
+        """The id of the verdict that it was sealed for."""
+
+
 class Vault(Protocol):
     """Where evidence is kept sealed."""
 
@@ -60,7 +69,7 @@ class Destroying:
         """`vault` None: nothing is kept here. `retention`: how long our own rule keeps evidence of a closed case."""
         self._ledger, self._cases, self._inquiries, self._vault = ledger, cases, inquiries, vault
         self._retention = retention
-        self._gone = Keys(ledger.env, tables.EVIDENCE[1])
+        self._gone, self._asked = Keys(ledger.env, tables.EVIDENCE[1]), Keys(ledger.env, tables.EVIDENCE[2])
 
     def destroy(self, log: Appending, case_id: str, *, by: str, ground: str, inquiry_id: str = "") -> tuple[Case, int]:
         """The case, and how many of its items are destroyed by this; none while another person has yet to agree.
@@ -96,6 +105,43 @@ class Destroying:
             case.ClearField(name)
         self._cases.store.put(log.txn, case, before)
         return case, len(items)
+
+    def destroy_orphans(self, log: Appending, orphans: Iterable[Orphan], *, by: str, ground: str) -> tuple[int, int]:
+        """How many items that no case names are destroyed by this, and how many wait for another person to agree.
+
+        `orphans`: as `upkeep.sweep` finds them. Whoever asks has ruled out that an older copy of the ledger was
+        restored, whose cases would name them.
+
+        Raises:
+            Malformed: no ground.
+            Refused: there are none; or the same person asked for all of them.
+        """
+        ground, agreed, waiting, askers = text(ground, "ground"), [], 0, []
+        for orphan in itertools.islice(orphans, destruction.MAX_KEYS):
+            key = orphan.item_id.encode()
+            asked = self._asked.get(log.txn, key)
+            if asked is None:
+                self._asked.put(log.txn, key, by)
+                waiting += 1
+            else:
+                askers.append(asked)
+                agreed.append(orphan)
+        if not agreed and not waiting:
+            raise Refused("nothing is sealed that no case names")
+        if not agreed:
+            return 0, waiting
+        another(by, *askers)
+        event = Event()
+        said = event.destroyed
+        said.ground = f"{ground} (no case names it)"
+        said.key_ids.extend(orphan.key_id for orphan in agreed)
+        said.content_digests.extend(self._ledger.sealing.fingerprint_digest("sha256", one.sha256) for one in agreed)
+        said.by.extend((*dict.fromkeys(askers), by))
+        log.append(event)
+        for orphan in agreed:
+            self._asked.delete(log.txn, orphan.item_id.encode())
+            self._gone.put(log.txn, orphan.item_id.encode())
+        return len(agreed), waiting
 
     def _certificate(
         self, log: Appending, case: Case, items: list[CaseItem], ground: str, by: tuple[str, ...], inquiry_id: str
@@ -222,6 +268,8 @@ def repeat(destroying: Destroying, pause: Callable[[float], bool], seconds: floa
                 pass
         except HashmatchError as e:
             trace.error("evidence that is destroyed by the log is not gone yet: %s", e)
+        except Exception:  # whatever it is, what is destroyed by the log must not stay
+            trace.exception("unforeseen error while destroying")
 
 
 def _kept(item: CaseItem) -> bool:

@@ -142,6 +142,12 @@ RULES: Final[Mapping[Kind, Rule]] = {
     ),
 }  # fmt: skip
 
+DUTIES: Final[Mapping[Kind, tuple[Kind, ...]]] = {
+    Kind.US_REPORT: (Kind.US_REPORT,),
+    Kind.UK_REPORT: (Kind.UK_REPORT, Kind.UK_REFERENCE),
+}
+"""The duties that a finished report may begin, as a policy or a person names them, and the holds that each places."""
+
 
 def years_after(start: datetime, years: int) -> datetime:
     """The same day of a later year; 1 March after 29 February, where that year has none."""

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from hashmatch.errors import BadConfig, Malformed
 from hashmatch.types import Disposition
-from hashmatch.workflow.hold_table import RULES, Kind
-from hashmatch.workflow.hold_table import Basis as Holds
+from hashmatch.workflow.hold_table import DUTIES, Kind
 from hashmatch.workflow.plan import VERBS, Basis, Clocks, Jurisdiction
 from hashmatch.workflow.policy import TIERS, TRUST, Band, Filing, Policy, Rule, SecondReview
 from hashmatch.workflow.policy_check import check
@@ -33,7 +32,6 @@ _RULE_KEYS: Final = frozenset(
 _DISPOSITIONS: Final[Mapping[str, Disposition]] = {
     one.name.lower(): one for one in (Disposition.REVIEW, Disposition.RESTRICT, Disposition.BLOCK)
 }
-_DUTIES: Final = tuple(kind for kind, rule in RULES.items() if rule.basis is Holds.LAW)
 LONGEST: Final = timedelta(days=366)  # of a clock
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -162,8 +160,8 @@ def _jurisdiction(given: dict[str, Any], where: str) -> Jurisdiction:
     where = f"{where} ('{given['name']}')" if isinstance(given.get("name"), str) else where
     _only(given, {"name", "regions", "authority", "duty", "deadline", "default"}, f"{where}: ")
     duty = given.get("duty")
-    if duty is not None and duty not in _DUTIES:
-        raise Malformed(f"want one of {', '.join(_DUTIES)}", field=f"{where}: duty")
+    if duty is not None and duty not in DUTIES:
+        raise Malformed(f"want one of {', '.join(DUTIES)}", field=f"{where}: duty")
     deadline = given.get("deadline", {})
     _only(deadline, set(TIERS), f"{where}: deadline.")
     return Jurisdiction(

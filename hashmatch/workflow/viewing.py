@@ -117,19 +117,22 @@ class Viewing:
     def _item(self, txn: Txn, case_id: str, verdict_id: str) -> CaseItem:
         for item in self._store.items(txn, case_id):
             if item.verdict_id == verdict_id:
+                if item.HasField("destroyed_at"):
+                    raise NotFound(f"it was destroyed, {item.destroyed_at.ToDatetime(UTC):%Y-%m-%d %H:%M} UTC")
                 return item
         raise NotFound("there is no such item in that case")
 
     def _leave(self, txn: Txn, now: datetime, case_id: str, level: Level, by: str) -> GrantRecord | None:
         """The grant in force; None where a claim will do."""
         case = self._store.get(txn, case_id)
+        works = holder(case, now) == by or self._asked(txn, case_id, by)
         for grant in self.grants(txn, case_id):
             in_force = grant.approver and now <= grant.until.ToDatetime(UTC)
-            if in_force and grant.to == by and grant.level == level:
+            if in_force and grant.to == by and grant.level == level and (works or grant.approver != SERVICE):
                 return grant
         if level is not Level.BLURRED:
             raise Forbidden(f"to see it {level} takes a grant that another person agrees to")
-        if holder(case, now) != by and not self._asked(txn, case_id, by):
+        if not works:
             raise Forbidden("claim the case first: only who works it sees what is in it")
         return None
 

@@ -149,6 +149,13 @@ def test_who_answers_a_byte_at_a_time_or_not_at_all_is_cut_off(answer):
         assert time.monotonic() - began < 2
 
 
+def test_a_resolver_that_hangs_is_not_waited_for():
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="not resolved in time"):
+        post("https://slow.example/", seconds=0.3, resolver=lambda _host, _port: time.sleep(3) or ["127.0.0.1"])
+    assert time.monotonic() - began < 2
+
+
 def test_of_a_huge_answer_only_the_beginning_is_read():
     def flood(peer):
         peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, suppress
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -515,9 +515,22 @@ def test_a_second_authority_is_told_of_once_with_its_own_duty(work):
         with pytest.raises(Refused, match="already"):
             work.do("record_report", case.id, authority=again, **told)
     with work.ledger.env.read() as txn:
-        assert [h.kind for h in work.cases.store.holds(txn, case.id)] == ["US_REPORT", "UK_REPORT"]
+        begun = {h.kind: h.until.ToDatetime(UTC).year - work.now.year for h in work.cases.store.holds(txn, case.id)}
+    assert begun == {"US_REPORT": 1, "UK_REPORT": 1, "UK_REFERENCE": 5}
+    for kind in ("LITIGATION", "UK_REFERENCE", "OPEN_CASE"):  # nothing that a finished report begins
+        with pytest.raises(Malformed, match="US_REPORT, UK_REPORT"):
+            work.do("record_report", case.id, authority="Interpol", duty=kind, **told)
     said = [e.reported.authority for e in work.ledger.events(limit=100) if e.HasField("reported")]
     assert said == ["NCMEC", "NCA"]
+
+
+def test_which_match_of_an_entry_was_the_first_is_known_later(work):
+    records = [match(uploader) for uploader in ("u1", "u2")]
+    for record in records:
+        work.ledger.append(record, log=True, remember=False).result()
+    (entry,) = {(m.list, m.entry_id) for record in records for m in record.matches}
+    with work.ledger.env.read() as txn:
+        assert [work.cases.store.first_matched(txn, record) for record in records] == [[entry], []]
 
 
 def test_clearing_lifts_what_is_our_own_and_nothing_that_others_want(work):

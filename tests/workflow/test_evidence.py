@@ -23,6 +23,7 @@ from hashmatch.delivery.evidence_fetch import EvidenceFetch
 from hashmatch.delivery.guarded_http import GuardedHttp
 from hashmatch.delivery.standard_webhooks import Secret
 from hashmatch.errors import Corrupt, Malformed, NotFound, Refused, StoreFailed
+from hashmatch.evidence import upkeep
 from hashmatch.evidence.master import FileMaster, create_master_file
 from hashmatch.evidence.package import read_package
 from hashmatch.evidence.vault import Vault
@@ -125,6 +126,30 @@ def test_two_persons_destroy_it_once_its_time_is_over(work, vault):
     with pytest.raises(Refused, match="nothing is kept"):
         ask(work, vault, case, "ann")
     assert list(destroying(work, vault).due(work.now)) == []
+
+
+def test_two_persons_destroy_what_no_case_names(work, vault):
+    case, here = kept(work, vault), destroying(work, vault)
+    for name in ("v_lost1", "v_lost2"):
+        vault.seal(name, name.encode(), media_type="image/png", at=work.now)
+
+    def orphans():
+        return upkeep.sweep(vault, here.keeps, work.now + timedelta(hours=2)).orphans
+
+    def ask_(by):
+        with work.ledger.changing() as log:
+            return here.destroy_orphans(log, orphans(), by=by, ground="the server died")
+
+    assert {one.item_id for one in orphans()} == {"v_lost1", "v_lost2"}
+    assert ask_("ann") == (0, 2)
+    with pytest.raises(Refused, match="another person"):
+        ask_("ANN")
+    vault.seal("v_lost3", b"3", media_type="image/png", at=work.now)
+    assert ask_("bob") == (2, 1)
+    (certificate,) = destroyed(work)
+    assert (certificate.case_id, list(certificate.by), len(certificate.key_ids)) == ("", ["ann", "bob"], 2)
+    assert here.carry_out() == 2
+    assert {*vault.items()} == {"v_lost3", item(work, case).verdict_id}
 
 
 def test_an_open_case_keeps_its_evidence(work, vault):

@@ -315,6 +315,7 @@ def test_a_verdict_of_the_log_is_explained(tmp_path, capsys):
     assert main(explain_it) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "  'verified, far': near the threshold, structure alone can match" in "\n".join(lines)
+    assert "  the first match of its entry" in lines
     told = "  report to NCMEC, which 'United States' of the jurisdictions names, once confirmed, within 1 day, 0:00:00"
     assert told in lines
     assert main([*explain_it, "--json"]) == 0

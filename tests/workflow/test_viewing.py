@@ -46,6 +46,22 @@ def test_who_has_claimed_the_case_sees_it_blurred_and_has_not_viewed_it(work, vi
     assert len(events(work, "granted")) == 1
 
 
+def test_a_look_by_a_claim_ends_with_it_and_with_what_is_destroyed(work, viewing):
+    case = work.match("u1")
+    item = item_of(work, case)
+    work.do("claim", case.id, by="ann")
+    do(work, viewing.look, case.id, item.verdict_id, level=Level.BLURRED, by="ann")
+    work.do("unclaim", case.id, by="ann")
+    with pytest.raises(Forbidden, match="claim"):
+        do(work, viewing.look, case.id, item.verdict_id, level=Level.BLURRED, by="ann")
+    work.do("claim", case.id, by="ann")
+    item.destroyed_at.GetCurrentTime()
+    with work.ledger.changing() as log:
+        work.cases.store.put_items(log.txn, case.id, {item.verdict_id: item})
+    with pytest.raises(NotFound, match="destroyed"):
+        do(work, viewing.look, case.id, item.verdict_id, level=Level.BLURRED, by="ann")
+
+
 def test_more_takes_a_grant_of_another_person_and_counts_as_viewed(work, viewing):
     case = work.match("u1")
     item = item_of(work, case)
