@@ -87,7 +87,7 @@ def test_who_leaves_parts_nothing_sealed_from_its_verdict(tmp_path):
                 await asyncio.sleep(number / 2000)
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
-            (await judging(service, 41)).verdict_id
+            await judging(service, 41)
             for _ in range(200):
                 if sealed(service) == named(service):
                     break

@@ -95,6 +95,10 @@ def add_parser(verbs: Verbs) -> None:
          "outbox secret > platform.secrets")  # fmt: skip
     one = _verb(outbox, "retry", retry, "send again what was given up", "outbox retry c_019af3c2.000001")
     one.add_argument("dispatch", metavar="DISPATCH")
+    one = _verb(outbox, "accept", accept, "say that what was given up stays undone, so that its case can be closed",
+               "outbox accept c_019af3c2.000001 --why 'the account is gone'")  # fmt: skip
+    one.add_argument("dispatch", metavar="DISPATCH")
+    one.add_argument("--why", required=True, metavar="TEXT")
     one = _verb(outbox, "confirm", confirm, "say for the platform what became of an instruction",
                "outbox confirm c_019af3c2.000001")  # fmt: skip
     one.add_argument("dispatch", metavar="DISPATCH")
@@ -323,6 +327,12 @@ def secret(args: argparse.Namespace) -> int:
 def retry(args: argparse.Namespace) -> int:
     with _step(args) as (log, cases):
         one = cases.retry(log, args.dispatch)
+    return _sent(args, one)
+
+
+def accept(args: argparse.Namespace) -> int:
+    with _step(args) as (log, cases):
+        one = cases.accept(log, args.dispatch, by=by(), why=args.why)
     return _sent(args, one)
 
 

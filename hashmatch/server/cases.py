@@ -208,3 +208,11 @@ class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb
         person()
         done = await self._step(lambda log, cases: cases.retry(log, one))
         return cases_pb2.RetryDispatchResponse(dispatch=done)
+
+    async def AcceptDispatch(
+        self, request: cases_pb2.AcceptDispatchRequest, context: Context
+    ) -> cases_pb2.AcceptDispatchResponse:
+        convert.refuse_unknown_fields(request)
+        one, why, by = request.dispatch_id, request.why, person()
+        done = await self._step(lambda log, cases: cases.accept(log, one, by=by, why=why))
+        return cases_pb2.AcceptDispatchResponse(dispatch=done)

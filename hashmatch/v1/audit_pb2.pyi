@@ -1117,6 +1117,8 @@ class Revealed(_message.Message):
     SECONDS_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     VERDICT_ID_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     case_id: _builtins.str
     by: _builtins.str
@@ -1125,6 +1127,9 @@ class Revealed(_message.Message):
     purpose: _builtins.str
     verdict_id: _builtins.str
     """Which verdict's media; the caller's id for it is sealed there."""
+    frame: _builtins.int
+    """Which frame, from 0, of how many."""
+    frames: _builtins.int
     def __init__(
         self,
         *,
@@ -1135,10 +1140,12 @@ class Revealed(_message.Message):
         seconds: _builtins.int = ...,
         purpose: _builtins.str = ...,
         verdict_id: _builtins.str = ...,
+        frame: _builtins.int = ...,
+        frames: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "case_id", b"case_id", "grant_id", b"grant_id", "level", b"level", "purpose", b"purpose", "seconds", b"seconds", "verdict_id", b"verdict_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "case_id", b"case_id", "frame", b"frame", "frames", b"frames", "grant_id", b"grant_id", "level", b"level", "purpose", b"purpose", "seconds", b"seconds", "verdict_id", b"verdict_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1156,13 +1163,16 @@ class Delivered(_message.Message):
     DESTINATION_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     dispatch_id: _builtins.str
     case_id: _builtins.str
     verb: _builtins.str
     destination: _builtins.str
     attempt: _builtins.int
     outcome: _builtins.str
-    """"DELIVERED", "CONFIRMED", "FAILED", "TIMED_OUT"."""
+    """"DELIVERED", "CONFIRMED", "FAILED", "TIMED_OUT", "BURIED"; "ACCEPTED": a person said that it stays undone."""
+    by: _builtins.str
+    """Who accepted it."""
     def __init__(
         self,
         *,
@@ -1172,10 +1182,11 @@ class Delivered(_message.Message):
         destination: _builtins.str = ...,
         attempt: _builtins.int = ...,
         outcome: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "case_id", b"case_id", "destination", b"destination", "dispatch_id", b"dispatch_id", "outcome", b"outcome", "verb", b"verb"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "by", b"by", "case_id", b"case_id", "destination", b"destination", "dispatch_id", b"dispatch_id", "outcome", b"outcome", "verb", b"verb"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -106,6 +106,40 @@ DECISION_CONFIRM: Decision.ValueType  # 1
 DECISION_CLEAR: Decision.ValueType  # 2
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
+class _Containment:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContainmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Containment.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTAINMENT_UNSPECIFIED: _Containment.ValueType  # 0
+    CONTAINMENT_BY_ANSWER: _Containment.ValueType  # 1
+    """Nothing was asked of the platform: the answer to the upload was all."""
+    CONTAINMENT_ASKED: _Containment.ValueType  # 2
+    """The platform was asked, and has not confirmed all of it."""
+    CONTAINMENT_CONFIRMED: _Containment.ValueType  # 3
+    """The platform has confirmed all that was asked."""
+    CONTAINMENT_FAILED: _Containment.ValueType  # 4
+    """It could not be done, or was given up."""
+    CONTAINMENT_UNDONE: _Containment.ValueType  # 5
+    """It was undone since."""
+
+class Containment(_Containment, metaclass=_ContainmentEnumTypeWrapper):
+    """Whether what a match is about is out of reach."""
+
+CONTAINMENT_UNSPECIFIED: Containment.ValueType  # 0
+CONTAINMENT_BY_ANSWER: Containment.ValueType  # 1
+"""Nothing was asked of the platform: the answer to the upload was all."""
+CONTAINMENT_ASKED: Containment.ValueType  # 2
+"""The platform was asked, and has not confirmed all of it."""
+CONTAINMENT_CONFIRMED: Containment.ValueType  # 3
+"""The platform has confirmed all that was asked."""
+CONTAINMENT_FAILED: Containment.ValueType  # 4
+"""It could not be done, or was given up."""
+CONTAINMENT_UNDONE: Containment.ValueType  # 5
+"""It was undone since."""
+Global___Containment: _TypeAlias = Containment  # noqa: Y015
+
 class _DispatchState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -240,6 +274,8 @@ class Case(_message.Message):
     REPORT_BY_FIELD_NUMBER: _builtins.int
     DUTY_FIELD_NUMBER: _builtins.int
     TOLD_FIELD_NUMBER: _builtins.int
+    UNROUTED_FIELD_NUMBER: _builtins.int
+    DRILL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___CaseState.ValueType
     tier: Global___Tier.ValueType
@@ -269,6 +305,8 @@ class Case(_message.Message):
     """Who told of it, where no match did: the inquiry's id."""
     duty: _builtins.str
     """The duty to keep that a finished report begins, as a kind of hold; empty: US_REPORT."""
+    drill: _builtins.bool
+    """A rehearsal: nothing has happened."""
     @_builtins.property
     def subject(self) -> _common_pb2.Subject:
         """Whose media it is: the uploader, or where none is named the content."""
@@ -331,6 +369,10 @@ class Case(_message.Message):
     def told(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Authorities whose receipt a person noted."""
 
+    @_builtins.property
+    def unrouted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Verbs that were to be asked for, and that no destination takes."""
+
     def __init__(
         self,
         *,
@@ -373,20 +415,65 @@ class Case(_message.Message):
         report_by: _timestamp_pb2.Timestamp | None = ...,
         duty: _builtins.str = ...,
         told: _abc.Iterable[_builtins.str] | None = ...,
+        unrouted: _abc.Iterable[_builtins.str] | None = ...,
+        drill: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "closed_at", b"closed_at", "contain_by", b"contain_by", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "detected_at", b"detected_at", "lease_until", b"lease_until", "report_by", b"report_by", "reported_at", b"reported_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contain_by", b"contain_by", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "destroy_asked_by", b"destroy_asked_by", "destroy_ground", b"destroy_ground", "destroy_inquiry_id", b"destroy_inquiry_id", "detected_at", b"detected_at", "dispatches", b"dispatches", "duty", b"duty", "escalated_by", b"escalated_by", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "report_by", b"report_by", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "subject_verbs", b"subject_verbs", "tier", b"tier", "told", b"told", "told_by", b"told_by", "uncontained", b"uncontained", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_by", b"acknowledge_by", "acknowledged_at", b"acknowledged_at", "assignee", b"assignee", "authority", b"authority", "breached", b"breached", "closed_at", b"closed_at", "cluster_of", b"cluster_of", "clusters", b"clusters", "contain_by", b"contain_by", "contained_at", b"contained_at", "decide_by", b"decide_by", "decided_at", b"decided_at", "deferred", b"deferred", "destroy_asked_by", b"destroy_asked_by", "destroy_ground", b"destroy_ground", "destroy_inquiry_id", b"destroy_inquiry_id", "detected_at", b"detected_at", "dispatches", b"dispatches", "drill", b"drill", "duty", b"duty", "escalated_by", b"escalated_by", "id", b"id", "items", b"items", "lease_until", b"lease_until", "policy_version", b"policy_version", "prior_case_id", b"prior_case_id", "report_by", b"report_by", "reported_at", b"reported_at", "reviews", b"reviews", "reviews_before", b"reviews_before", "rules", b"rules", "second_review", b"second_review", "state", b"state", "subject", b"subject", "subject_verbs", b"subject_verbs", "tier", b"tier", "told", b"told", "told_by", b"told_by", "uncontained", b"uncontained", "unrouted", b"unrouted", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Case: _TypeAlias = Case  # noqa: Y015
 
 @_typing.final
+class Frames(_message.Message):
+    """Frames of a picture or a film, from 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        numbers: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["numbers", b"numbers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Frames: _TypeAlias = Frames  # noqa: Y015
+
+@_typing.final
 class CaseItem(_message.Message):
     """One submission that matched."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FramesSeenEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Frames: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Frames | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     VERDICT_ID_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
@@ -403,6 +490,8 @@ class CaseItem(_message.Message):
     EVIDENCE_BYTES_FIELD_NUMBER: _builtins.int
     DESTROYED_AT_FIELD_NUMBER: _builtins.int
     BITS_WITHIN_FIELD_NUMBER: _builtins.int
+    FRAMES_SEEN_FIELD_NUMBER: _builtins.int
+    CONTAINMENT_FIELD_NUMBER: _builtins.int
     verdict_id: _builtins.str
     disposition: _common_pb2.Disposition.ValueType
     cluster: _builtins.int
@@ -414,6 +503,8 @@ class CaseItem(_message.Message):
     evidence_bytes: _builtins.int
     bits_within: _builtins.int
     """Bits between the nearest match and its threshold; absent: found by equality, or told by a person."""
+    containment: Global___Containment.ValueType
+    """In answers alone: made of the instructions about it."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -426,7 +517,7 @@ class CaseItem(_message.Message):
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def viewed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Who looked at it, from the log of views."""
+        """Who looked at the whole of it, every frame, well enough to see what it shows."""
 
     @_builtins.property
     def deferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -435,6 +526,10 @@ class CaseItem(_message.Message):
     @_builtins.property
     def destroyed_at(self) -> _timestamp_pb2.Timestamp:
         """What was kept was destroyed."""
+
+    @_builtins.property
+    def frames_seen(self) -> _containers.MessageMap[_builtins.str, Global___Frames]:
+        """Of those who have not seen all frames yet: which they have, by name."""
 
     def __init__(
         self,
@@ -454,10 +549,12 @@ class CaseItem(_message.Message):
         evidence_bytes: _builtins.int = ...,
         destroyed_at: _timestamp_pb2.Timestamp | None = ...,
         bits_within: _builtins.int | None = ...,
+        frames_seen: _abc.Mapping[_builtins.str, Global___Frames] | None = ...,
+        containment: Global___Containment.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bits_within", b"_bits_within", "at", b"at", "bits_within", b"bits_within", "destroyed_at", b"destroyed_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bits_within", b"_bits_within", "at", b"at", "bits_within", b"bits_within", "cluster", b"cluster", "deferred", b"deferred", "destroyed_at", b"destroyed_at", "disposition", b"disposition", "entries", b"entries", "evidence", b"evidence", "evidence_bytes", b"evidence_bytes", "labels", b"labels", "media_type", b"media_type", "report_unreviewed", b"report_unreviewed", "subject", b"subject", "verdict_id", b"verdict_id", "viewed_by", b"viewed_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bits_within", b"_bits_within", "at", b"at", "bits_within", b"bits_within", "cluster", b"cluster", "containment", b"containment", "deferred", b"deferred", "destroyed_at", b"destroyed_at", "disposition", b"disposition", "entries", b"entries", "evidence", b"evidence", "evidence_bytes", b"evidence_bytes", "frames_seen", b"frames_seen", "labels", b"labels", "media_type", b"media_type", "report_unreviewed", b"report_unreviewed", "subject", b"subject", "verdict_id", b"verdict_id", "viewed_by", b"viewed_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bits_within: _TypeAlias = _typing.Literal["bits_within"]  # noqa: Y015
     _WhichOneofArgType__bits_within: _TypeAlias = _typing.Literal["_bits_within", b"_bits_within"]  # noqa: Y015
@@ -490,6 +587,8 @@ class DispatchRecord(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
     ASKED_AGAIN_FIELD_NUMBER: _builtins.int
+    ACCEPTED_BY_FIELD_NUMBER: _builtins.int
+    ACCEPTED_WHY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The idempotency key: the same in every attempt."""
     case_id: _builtins.str
@@ -510,6 +609,9 @@ class DispatchRecord(_message.Message):
     """LIST/ENTRY, of what is done to the lists; never sent anywhere."""
     asked_again: _builtins.int
     """Times that it was sent again since nobody confirmed it."""
+    accepted_by: _builtins.str
+    """Who said that it stays undone, so that its case need not wait for it; and why."""
+    accepted_why: _builtins.str
     @_builtins.property
     def subject(self) -> _common_pb2.Subject: ...
     @_builtins.property
@@ -544,10 +646,12 @@ class DispatchRecord(_message.Message):
         reason: _builtins.str = ...,
         entry: _builtins.str = ...,
         asked_again: _builtins.int = ...,
+        accepted_by: _builtins.str = ...,
+        accepted_why: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delivered_at", b"delivered_at", "done_at", b"done_at", "due_at", b"due_at", "requested_at", b"requested_at", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_again", b"asked_again", "attempts", b"attempts", "case_id", b"case_id", "delivered_at", b"delivered_at", "destination", b"destination", "done_at", b"done_at", "due_at", b"due_at", "entry", b"entry", "id", b"id", "policy_version", b"policy_version", "problem", b"problem", "reason", b"reason", "requested_at", b"requested_at", "sequence", b"sequence", "state", b"state", "subject", b"subject", "tier", b"tier", "verb", b"verb", "verdict_id", b"verdict_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_by", b"accepted_by", "accepted_why", b"accepted_why", "asked_again", b"asked_again", "attempts", b"attempts", "case_id", b"case_id", "delivered_at", b"delivered_at", "destination", b"destination", "done_at", b"done_at", "due_at", b"due_at", "entry", b"entry", "id", b"id", "policy_version", b"policy_version", "problem", b"problem", "reason", b"reason", "requested_at", b"requested_at", "sequence", b"sequence", "state", b"state", "subject", b"subject", "tier", b"tier", "verb", b"verb", "verdict_id", b"verdict_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -838,6 +942,7 @@ class PageRecord(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     TOLD_UNTIL_FIELD_NUMBER: _builtins.int
+    AFTER_DECISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     case_id: _builtins.str
     """"drill": nothing has happened."""
@@ -851,6 +956,8 @@ class PageRecord(_message.Message):
     """Why the last try reached nobody."""
     note: _builtins.str
     """What the last who handed it over wrote for whoever came next."""
+    after_decision: _builtins.bool
+    """Its case was decided already: it is over once somebody takes it."""
     @_builtins.property
     def raised_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -889,10 +996,11 @@ class PageRecord(_message.Message):
         problem: _builtins.str = ...,
         note: _builtins.str = ...,
         told_until: _timestamp_pb2.Timestamp | None = ...,
+        after_decision: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "decided_at", b"decided_at", "raised_at", b"raised_at", "timer_at", b"timer_at", "told_until", b"told_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "acknowledged_by", b"acknowledged_by", "case_id", b"case_id", "decided_at", b"decided_at", "drill", b"drill", "id", b"id", "note", b"note", "paged", b"paged", "problem", b"problem", "raised_at", b"raised_at", "state", b"state", "tier", b"tier", "timer_at", b"timer_at", "told", b"told", "told_until", b"told_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "acknowledged_by", b"acknowledged_by", "after_decision", b"after_decision", "case_id", b"case_id", "decided_at", b"decided_at", "drill", b"drill", "id", b"id", "note", b"note", "paged", b"paged", "problem", b"problem", "raised_at", b"raised_at", "state", b"state", "tier", b"tier", "timer_at", b"timer_at", "told", b"told", "told_until", b"told_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1592,6 +1700,49 @@ class RetryDispatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryDispatchResponse: _TypeAlias = RetryDispatchResponse  # noqa: Y015
+
+@_typing.final
+class AcceptDispatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPATCH_ID_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    dispatch_id: _builtins.str
+    why: _builtins.str
+    """At most 200 characters; wanted."""
+    def __init__(
+        self,
+        *,
+        dispatch_id: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatch_id", b"dispatch_id", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptDispatchRequest: _TypeAlias = AcceptDispatchRequest  # noqa: Y015
+
+@_typing.final
+class AcceptDispatchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dispatch(self) -> Global___DispatchRecord: ...
+    def __init__(
+        self,
+        *,
+        dispatch: Global___DispatchRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptDispatchResponse: _TypeAlias = AcceptDispatchResponse  # noqa: Y015
 
 @_typing.final
 class AskGrantRequest(_message.Message):

@@ -99,6 +99,11 @@ class CaseServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.RetryDispatchRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_cases__pb2.RetryDispatchResponse.FromString,
                 _registered_method=True)
+        self.AcceptDispatch = channel.unary_unary(
+                '/hashmatch.v1.CaseService/AcceptDispatch',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.AcceptDispatchRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.AcceptDispatchResponse.FromString,
+                _registered_method=True)
         self.AskGrant = channel.unary_unary(
                 '/hashmatch.v1.CaseService/AskGrant',
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.AskGrantRequest.SerializeToString,
@@ -280,6 +285,13 @@ class CaseServiceServicer:
 
     def RetryDispatch(self, request, context):
         """Sends again what was given up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptDispatch(self, request, context):
+        """Says that what was given up stays undone, so that its case need not wait for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -478,6 +490,11 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.RetryDispatch,
                     request_deserializer=hashmatch_dot_v1_dot_cases__pb2.RetryDispatchRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_cases__pb2.RetryDispatchResponse.SerializeToString,
+            ),
+            'AcceptDispatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptDispatch,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.AcceptDispatchRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.AcceptDispatchResponse.SerializeToString,
             ),
             'AskGrant': grpc.unary_unary_rpc_method_handler(
                     servicer.AskGrant,
@@ -921,6 +938,33 @@ class CaseService:
             '/hashmatch.v1.CaseService/RetryDispatch',
             hashmatch_dot_v1_dot_cases__pb2.RetryDispatchRequest.SerializeToString,
             hashmatch_dot_v1_dot_cases__pb2.RetryDispatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptDispatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/AcceptDispatch',
+            hashmatch_dot_v1_dot_cases__pb2.AcceptDispatchRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.AcceptDispatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

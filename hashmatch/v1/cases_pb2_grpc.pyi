@@ -59,6 +59,8 @@ class CaseServiceStub:
     """The platform says what became of an instruction."""
     RetryDispatch: _grpc.UnaryUnaryMultiCallable[_cases_pb2.RetryDispatchRequest, _cases_pb2.RetryDispatchResponse]
     """Sends again what was given up."""
+    AcceptDispatch: _grpc.UnaryUnaryMultiCallable[_cases_pb2.AcceptDispatchRequest, _cases_pb2.AcceptDispatchResponse]
+    """Says that what was given up stays undone, so that its case need not wait for it."""
     AskGrant: _grpc.UnaryUnaryMultiCallable[_cases_pb2.AskGrantRequest, _cases_pb2.AskGrantResponse]
     """Asks to see more of a case's evidence than greyscale and blurred; another person must agree."""
     ApproveGrant: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ApproveGrantRequest, _cases_pb2.ApproveGrantResponse]
@@ -125,6 +127,8 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """The platform says what became of an instruction."""
     RetryDispatch: _aio.UnaryUnaryMultiCallable[_cases_pb2.RetryDispatchRequest, _cases_pb2.RetryDispatchResponse]  # type: ignore[assignment]
     """Sends again what was given up."""
+    AcceptDispatch: _aio.UnaryUnaryMultiCallable[_cases_pb2.AcceptDispatchRequest, _cases_pb2.AcceptDispatchResponse]  # type: ignore[assignment]
+    """Says that what was given up stays undone, so that its case need not wait for it."""
     AskGrant: _aio.UnaryUnaryMultiCallable[_cases_pb2.AskGrantRequest, _cases_pb2.AskGrantResponse]  # type: ignore[assignment]
     """Asks to see more of a case's evidence than greyscale and blurred; another person must agree."""
     ApproveGrant: _aio.UnaryUnaryMultiCallable[_cases_pb2.ApproveGrantRequest, _cases_pb2.ApproveGrantResponse]  # type: ignore[assignment]
@@ -266,6 +270,14 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.RetryDispatchResponse, _abc.Awaitable[_cases_pb2.RetryDispatchResponse]]:
         """Sends again what was given up."""
+
+    @_abc_1.abstractmethod
+    def AcceptDispatch(
+        self,
+        request: _cases_pb2.AcceptDispatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.AcceptDispatchResponse, _abc.Awaitable[_cases_pb2.AcceptDispatchResponse]]:
+        """Says that what was given up stays undone, so that its case need not wait for it."""
 
     @_abc_1.abstractmethod
     def AskGrant(

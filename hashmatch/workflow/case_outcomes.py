@@ -18,8 +18,11 @@ from hashmatch.workflow.case_facts import cleared, met, state_of, tier_of
 from hashmatch.workflow.case_steps import SERVICE
 from hashmatch.workflow.consequences import Consequences
 from hashmatch.workflow.hold_table import DUTIES
+from hashmatch.workflow.inputs import text
 from hashmatch.workflow.outbox import CONTAINING, Outbox
 from hashmatch.workflow.plan import UNDO
+
+MAX_WHY = 200
 
 trace = logging.getLogger(__name__)
 
@@ -31,13 +34,15 @@ class Outcomes(Consequences):
         self, log: Appending, change: Callable[[Outbox], DispatchRecord], dispatch_id: str
     ) -> DispatchRecord:
         """An instruction, after `change`; its case knows of it."""
-        was = sending.state_of(self.outbox.get(log.txn, dispatch_id))
+        earlier = self.outbox.get(log.txn, dispatch_id)
+        was, was_settled = sending.state_of(earlier), _settled(earlier)
         one = change(self.outbox)
         now = sending.state_of(one)
         done = int(now is sending.State.CONFIRMED) - int(was is sending.State.CONFIRMED)
-        if done:
+        settled = int(_settled(one)) - int(was_settled)
+        if done or settled:
             before, case = self._open(log, one.case_id)
-            case.unsettled -= done
+            case.unsettled -= settled
             case.uncontained -= done * (one.verb in CONTAINING)
             if was is sending.State.FAILED and cleared(case):
                 self._undo(log, case)  # it was thought not to have been done, so nobody asked for its undoing
@@ -73,6 +78,18 @@ class Outcomes(Consequences):
                 raise Refused(f"it was undone since by {other.id}; say that it failed instead")
         return self.dispatched(log, lambda box: box.retry(log, dispatch_id), dispatch_id)
 
+    def accept(self, log: Appending, dispatch_id: str, *, by: str, why: str) -> DispatchRecord:
+        """Says that what was given up stays undone: its case need not wait for it to be closed. What contains is not
+        contained by that.
+
+        Raises:
+            NotFound: there is none of that id.
+            Malformed: no reason, or too long a one.
+            Refused: it was not given up, or somebody has said so.
+        """
+        why = text(why, "why", MAX_WHY)
+        return self.dispatched(log, lambda box: box.accept(log, dispatch_id, by=by, why=why), dispatch_id)
+
     def reported(self, log: Appending, case_id: str, *, duty: str = "", receipt: str = "") -> Case:
         """The case, once the report that was due is finished; the clock of `duty`, a kind of hold, begins."""
         before, case = self._open(log, case_id)
@@ -97,8 +114,8 @@ class Outcomes(Consequences):
             Malformed: no authority, no receipt, or no such duty.
             Refused: it is reported already, or was not confirmed.
         """
-        for name, text in (("authority", authority), ("receipt", receipt)):
-            if not text.strip() or len(text) > 100:
+        for name, given in (("authority", authority), ("receipt", receipt)):
+            if not given.strip() or len(given) > 100:
                 raise Malformed("want 1 to 100 characters", field=name)
         if duty and duty not in DUTIES:
             raise Malformed(f"want one of {', '.join(DUTIES)}: what a finished report begins", field="duty")
@@ -149,3 +166,8 @@ class Outcomes(Consequences):
                     self._send(log, case, "page", "", case.subject, f"nobody has met the clock '{clock}'")
         self.store.put(log.txn, case, before)
         return case
+
+
+def _settled(one: DispatchRecord) -> bool:
+    """Whether nobody need wait for it any more: it is done, or a person has accepted that it is not."""
+    return sending.state_of(one) is sending.State.CONFIRMED or bool(one.accepted_by)

@@ -45,7 +45,8 @@ def _check(report: Report, ledger: Ledger) -> None:
                     "its state is not the log's": state_of(case).value != told.get(case.id, ""),
                     "its items are not as many as it says": case.items != sum(1 for _ in store.items(txn, case.id)),
                     "its instructions are not as many as it says": case.dispatches != len(sent),
-                    "what is unsettled is not what it says": case.unsettled != len(open_),
+                    "what is unsettled is not what it says": case.unsettled
+                    != sum(not one.accepted_by for one in open_),
                     "what is uncontained is not what it says": case.uncontained
                     != sum(one.verb in CONTAINING for one in open_),
                 }

@@ -62,6 +62,9 @@ NEXT: Final[Mapping[State, frozenset[State]]] = {
     State.CONFIRMED: frozenset(),
 }
 
+GIVEN_UP: Final = (State.FAILED, State.TIMED_OUT, State.BURIED)
+"""States in which a person must look."""
+
 CONTAINING: Final = frozenset({"restrict", "block", "remove", "remove_copies"})
 """Verbs after which others can no longer see the content."""
 
@@ -237,8 +240,26 @@ class Outbox:
             raise Refused(f"it is {state_of(one)}: there is nothing to send again")
         self._move(log, one, State.REQUESTED)
         one.attempts = one.asked_again = 0
-        one.ClearField("done_at")
+        for name in ("done_at", "accepted_by", "accepted_why"):
+            one.ClearField(name)
         self._enqueue(log, one)
+        return one
+
+    def accept(self, log: Appending, dispatch_id: str, *, by: str, why: str) -> DispatchRecord:
+        """What was given up stays undone, by what a person says; it may be confirmed or sent again all the same.
+
+        Raises:
+            NotFound: there is none of that id.
+            Refused: it is on its way, or done; or somebody has said so.
+        """
+        one = self.get(log.txn, dispatch_id)
+        if state_of(one) not in GIVEN_UP:
+            raise Refused(f"it is {state_of(one)}: only what was given up can be accepted as undone")
+        if one.accepted_by:
+            raise Refused(f"{one.accepted_by} has said so already")
+        one.accepted_by, one.accepted_why = by, why
+        self._tell(log, one, "ACCEPTED", by)
+        self._put(log.txn, one)
         return one
 
     def _settle(self, log: Appending, one: DispatchRecord, state: State, now: datetime) -> None:
@@ -255,10 +276,13 @@ class Outbox:
         if state not in NEXT[before]:
             raise Refused(f"what is {before} cannot become {state}")
         one.state = DispatchState.Value(f"DISPATCH_STATE_{state}")
+        self._tell(log, one, state.value)
+
+    def _tell(self, log: Appending, one: DispatchRecord, outcome: str, by: str = "") -> None:
         event = Event()
         said = event.delivered
         said.dispatch_id, said.case_id, said.verb, said.destination = one.id, one.case_id, one.verb, one.destination
-        said.attempt, said.outcome = one.attempts, state.value
+        said.attempt, said.outcome, said.by = one.attempts, outcome, by
         log.append(event)
 
     def _leave_lane(self, txn: Txn, one: DispatchRecord, now: datetime) -> None:

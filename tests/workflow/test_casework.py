@@ -342,6 +342,33 @@ def test_rules_that_fail_lose_no_match(work, caplog):
     assert "the policy failed on verdict" in caplog.text
 
 
+def test_what_cannot_be_done_is_accepted_by_a_person_and_keeps_no_case_open(work, tmp_path):
+    work.plan = plan_of(instructions=(Instruction("restrict", "r"), Instruction("remove", "r", True)))
+    case = work.match()
+    decide(work, case.id, "ann")
+    restrict, remove = (f"{case.id}.{number:06d}" for number in (1, 2))
+    with pytest.raises(Refused, match="given up"):
+        work.do("accept", remove, by="lea", why="the account is gone")
+    work.do("confirm", restrict, failed=False)
+    work.do("confirm", remove, failed=True, problem="no such account")
+    assert state_of(work.get(case.id)) is State.CONFIRMED
+    with pytest.raises(Malformed):
+        work.do("accept", remove, by="lea", why=" ")
+    work.do("accept", remove, by="lea", why="the account is gone")
+    assert state_of(work.get(case.id)) is State.CLOSED
+    assert work.get(case.id).uncontained == 1
+    with pytest.raises(Refused, match="lea has said so"):
+        work.do("accept", remove, by="lea", why="again")
+    work.do("confirm", remove, failed=False)
+    assert (work.get(case.id).uncontained, work.get(case.id).unsettled) == (0, 0)
+    (said,) = [e.delivered for e in work.ledger.events(limit=100) if e.delivered.outcome == "ACCEPTED"]
+    assert (said.dispatch_id, said.by) == (remove, "lea")
+    work.ledger.close()
+    report = Report()
+    check_cases(report, tmp_path)
+    assert report.problems == []
+
+
 def test_the_check_derives_every_case_again(work, tmp_path):
     case = work.match()
     decide(work, case.id, "ann")
