@@ -70,6 +70,8 @@ NEXT: Final[Mapping[tuple[State, Step], State]] = {
     **{(state, step): state for state in UNDECIDED for step in (Step.JOIN, Step.CLAIM, Step.UNCLAIM, Step.BREACH)},
     (State.CONTAINED, Step.JOIN): State.NEW,  # until the newcomer is contained, too
     **{(state, Step.ESCALATE): State.ESCALATED for state in UNDECIDED},
+    # The clocks to contain and to report run on after the decision.
+    **{(state, Step.BREACH): state for state in (State.CONFIRMED, State.REPORTED, State.CLEARED)},
     (State.NEW, Step.CONTAIN): State.CONTAINED,
     # A second reviewer or a lead is asked whether or not containment has been confirmed by then.
     (State.SECOND_REVIEW, Step.CONTAIN): State.SECOND_REVIEW,

@@ -3,7 +3,7 @@
     raise    an instruction `page` of the outbox reaches this destination: one page of the case, in the ledger
     tell     whoever is due by the rota, by every channel of theirs; written once it went out
     take     the case's claim, or an acknowledgement, by one who was told
-    over     the case is decided; a drill, once it is taken
+    over     the case is decided; a drill, or what is raised about a decided case, once it is taken
 
 What went out and was not written goes out again: who is called twice is better off than who is not called.
 """
@@ -85,18 +85,25 @@ class Pages:
             yield row
 
     def raise_(self, log: Appending, case_id: str, tier: int, page_id: str) -> PageRecord:
-        """The open page of a case; a new one of that id where there is none."""
+        """The open page of a case; a new one of that id where there is none.
+
+        One about a decided case is another: that the case is decided does not end it.
+        """
+        if (before := self._rows.get(log.txn, page_id.encode())) is not None:
+            return before
+        decided = state_of(self._cases.get(log.txn, case_id)) not in UNDECIDED
         for row in self.open(log.txn):
-            if row.case_id == case_id and row.tier <= tier:
+            if row.case_id == case_id and row.tier <= tier and row.after_decision == decided:
                 return row
-        return self._write(log, paging.raise_page(page_id, case_id, tier, log.at), "RAISE", "")
+        page = paging.raise_page(page_id, case_id, tier, log.at, after_decision=decided)
+        return self._write(log, page, "RAISE", "")
 
     def drill(self, log: Appending, *, tier: int, by: str) -> PageRecord:
         """A page about nothing."""
         return self._write(log, paging.drill(clock.new_id("p"), log.at, tier=tier), "DRILL", by)
 
     def acknowledge(self, log: Appending, page_id: str, *, by: str) -> PageRecord:
-        """The page, taken; a drill is over with that.
+        """The page, taken; a drill, or one about a decided case, is over with that.
 
         Raises:
             NotFound, Refused: as they say.
@@ -105,7 +112,8 @@ class Pages:
         row = self._write(log, page, "ACKNOWLEDGE", by)
         if not page.drill:
             self._taken(log, page.case_id)
-        return self._write(log, paging.decided(page, log.at), "DECIDE", by) if page.drill else row
+        over = page.drill or page.after_decision
+        return self._write(log, paging.decided(page, log.at), "DECIDE", by) if over else row
 
     def _taken(self, log: Appending, case_id: str) -> None:
         """Somebody has the page, so the case is acknowledged; who works it claims it besides."""
@@ -157,7 +165,7 @@ class Pages:
     def follow(self, log: Appending, row: PageRecord) -> bool:
         """Takes in what became of the page's case: claimed by one who was told, or decided. Whether it is over."""
         page = page_of(row)
-        if page.drill:
+        if page.drill or page.after_decision:
             return False
         case = self._cases.get(log.txn, page.case_id)
         if state_of(case) not in UNDECIDED:
@@ -170,7 +178,7 @@ class Pages:
 
     def wants_to_follow(self, txn: Txn, row: PageRecord, now: datetime) -> bool:
         """Whether `follow` would change anything."""
-        if row.drill:
+        if row.drill or row.after_decision:
             return False
         case = self._cases.get(txn, row.case_id)
         taken = holder(case, now) in row.paged and row.state != State.ACKNOWLEDGED
@@ -282,7 +290,7 @@ def page_of(row: PageRecord) -> Page:
         id=row.id, case_id=row.case_id, tier=row.tier, raised_at=row.raised_at.ToDatetime(UTC), drill=row.drill,
         state=State(row.state), told=frozenset(Seat(seat) for seat in row.told), paged=frozenset(row.paged),
         timer_at=at("timer_at"), acknowledged_at=at("acknowledged_at"), acknowledged_by=row.acknowledged_by,
-        decided_at=at("decided_at"),
+        decided_at=at("decided_at"), after_decision=row.after_decision,
     )  # fmt: skip
 
 
@@ -291,7 +299,7 @@ def page_to_record(page: Page) -> PageRecord:
     row = PageRecord(
         id=page.id, case_id=page.case_id, tier=page.tier, raised_at=convert.timestamp(page.raised_at),
         drill=page.drill, state=page.state, told=sorted(page.told), paged=sorted(page.paged),
-        acknowledged_by=page.acknowledged_by,
+        acknowledged_by=page.acknowledged_by, after_decision=page.after_decision,
     )  # fmt: skip
     for name in ("timer_at", "acknowledged_at", "decided_at"):
         if (found := getattr(page, name)) is not None:

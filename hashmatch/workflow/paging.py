@@ -40,6 +40,7 @@ class Page:
     tier: int  # 0..3
     raised_at: datetime
     drill: bool = False
+    after_decision: bool = False  # its case was decided before: it is over once somebody takes it
     state: State = State.RAISED
     told: frozenset[Seat] = frozenset()
     paged: frozenset[str] = frozenset()  # names of all who were told, so far
@@ -73,7 +74,7 @@ class Due:
     next_at: datetime | None  # when to ask again, once these went out; None: nothing will be due by itself
 
 
-def raise_page(page_id: str, case_id: str, tier: int, now: datetime) -> Page:
+def raise_page(page_id: str, case_id: str, tier: int, now: datetime, *, after_decision: bool = False) -> Page:
     """A page that nobody has been told of.
 
     Raises:
@@ -86,7 +87,7 @@ def raise_page(page_id: str, case_id: str, tier: int, now: datetime) -> Page:
         raise Malformed("want 0 to 3", field="tier")
     if case_id == DRILL:
         raise Malformed("a drill is raised as one", field="case_id")
-    return Page(id=page_id, case_id=case_id, tier=tier, raised_at=moment(now, "now"))
+    return Page(id=page_id, case_id=case_id, tier=tier, raised_at=moment(now, "now"), after_decision=after_decision)
 
 
 def drill(page_id: str, now: datetime, *, tier: int = 0) -> Page:
