@@ -98,7 +98,7 @@ def add_parser(verbs: Verbs) -> None:
     one = _verb(outbox, "accept", accept, "say that what was given up stays undone, so that its case can be closed",
                "outbox accept c_019af3c2.000001 --why 'the account is gone'")  # fmt: skip
     one.add_argument("dispatch", metavar="DISPATCH")
-    one.add_argument("--why", required=True, metavar="TEXT")
+    one.add_argument("--why", required=True, metavar="TEXT", help="what the platform said, and why that is so")
     one = _verb(outbox, "confirm", confirm, "say for the platform what became of an instruction",
                "outbox confirm c_019af3c2.000001")  # fmt: skip
     one.add_argument("dispatch", metavar="DISPATCH")

@@ -7,43 +7,24 @@ names them.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from hashmatch import __version__
-from hashmatch.cli import (
-    accounts,
-    backup,
-    cases,
-    check,
-    evidence,
-    hash,
-    holds,
-    inquiries,
-    keys,
-    kpi,
-    lists,
-    log,
-    match,
-    options,
-    pages,
-    policy,
-    reports,
-    serve,
-    simulate,
-    status,
-)
+from hashmatch.cli import accounts, options
 from hashmatch.errors import HashmatchError
 
+# Each is a module of this package, named like its verb.
 VERBS = (
-    serve, match, hash, lists, log, cases, inquiries, pages, evidence, holds, reports, policy, kpi, keys, status,
-    backup, check, simulate,
+    "serve", "match", "hash", "lists", "log", "cases", "inquiries", "pages", "evidence", "holds", "reports", "policy",
+    "kpi", "keys", "status", "backup", "check", "simulate",
 )  # fmt: skip
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line, as help and documentation see it."""
+def parser(*wanted: str) -> argparse.ArgumentParser:
+    """The command line of the verbs `wanted`; without any the whole, as help and documentation see it."""
     top = argparse.ArgumentParser(
         prog="hashmatch",
         description="Match media against lists of known-abuse hashes, and keep a record of it.",
@@ -51,8 +32,9 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"hashmatch {__version__}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add_parser(verbs)
+    for verb in wanted or VERBS:
+        # Imported here, because to import all of them takes a second, and who types one verb waits for no other.
+        importlib.import_module(f"hashmatch.cli.{verb}").add_parser(verbs)
     for name, leaf in accounts.leaves(top):
         leaf.set_defaults(verb=name)
     return top
@@ -60,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit code."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = parser(*(word for word in words[:1] if word in VERBS)).parse_args(words)
     try:
         args.settings = options.loaded(args).settings
         args.state = args.settings.state

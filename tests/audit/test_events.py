@@ -68,6 +68,15 @@ def test_the_bytes_are_those_of_ever(name: str) -> None:
     assert type(message).FromString(bytes.fromhex(kept[name])) == message
 
 
+def test_what_was_written_before_a_kind_gained_a_field_is_read_and_written_as_ever() -> None:
+    for name, written in json.loads(KEPT.read_text())["earlier"].items():
+        for text in written:
+            message = type(made(name)).FromString(bytes.fromhex(text))
+            assert message.SerializeToString(deterministic=True).hex() == text
+            now = getattr(made(name), name)
+            assert all(getattr(now, field.name) == value for field, value in getattr(message, name).ListFields())
+
+
 def test_nothing_was_taken_away() -> None:
     assert set(json.loads(KEPT.read_text())["events"]) == {*FACTS, "sealed_verdict", "sealed_text"}
 
