@@ -96,7 +96,10 @@ def view(args: argparse.Namespace) -> int:
         if not isinstance(shown, View):
             raise Refused(f"there is no picture of it: {shown.reason.name}")
         with office.ledger.changing() as log:
-            office.viewing.look(log, args.case, args.verdict, level=level, by=by())
+            office.viewing.look(
+                log, args.case, args.verdict, level=level, by=by(), frame=args.frame, frames=shown.frames,
+                all_frames=shown.all_frames,
+            )  # fmt: skip
     with durable.translated(args.to):
         try:
             durable.write(args.to, [shown.png])

@@ -46,6 +46,7 @@ class View:
     width: int  # pixels of the view, turned as it is displayed
     height: int
     frames: int  # that can be asked for: those that are hashed, at most limits.MAX_FRAMES_HASHED
+    all_frames: bool  # whether the media has no others
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@
                        DIGESTS   to EXAMINE, before anything is decoded, so that a crash does not cost them;
                                  not where the parent has them
                        EXAMINED  to EXAMINE
-                       VIEWED    to VIEW: a byte that says how many frames there are, and a picture; no JSON
+                       VIEWED    to VIEW: a byte that says how many frames there are, one whether these are all, and a
+                                 picture; no JSON
                        UNVIEWED  to VIEW, instead: a reason, or how many frames there are where that one is not
                        RAISED    to either, instead: the reason why the job could not be done, where it raised an error
 
@@ -33,7 +34,7 @@ HEAD = struct.Struct(">BI")  # kind, bytes of JSON
 READY, FAILED, DIGESTS, EXAMINED, RAISED, VIEWED, UNVIEWED = 1, 2, 3, 4, 5, 6, 7
 
 MAX_ANSWER_BYTES = 2 << 20  # of one message: twice 64 frames × 6 hash types × 20 readings and variants × 110 bytes
-MAX_VIEW_BYTES = 1 + Level.FULL.most_bytes  # of a message that carries a view; the level may allow less
+MAX_VIEW_BYTES = 2 + Level.FULL.most_bytes  # of a message that carries a view; the level may allow less
 MAX_UNREAD_BYTES = 2 * max(MAX_ANSWER_BYTES, MAX_VIEW_BYTES)  # of what a worker said; one that says more is sent away
 MAX_TEXT = 64  # characters of a media type, a variant, the name of a hash type
 MAX_NUMBER = 2**31 - 1  # pixels, frames, milliseconds: what the wire's fields carry with room

@@ -53,7 +53,7 @@ def view(media: bytes | memoryview, level: Level, frame: int) -> Viewed:
         picture = _drawn(next(frames), level)
         out = io.BytesIO()
         picture.save(out, "PNG", compress_level=COMPRESSION)
-        return View(out.getvalue(), picture.width, picture.height, decoded.sampled)
+        return View(out.getvalue(), picture.width, picture.height, decoded.sampled, decoded.frames <= decoded.sampled)
     except Undecodable as e:
         return Unviewable(e.reason)
     except MemoryError:

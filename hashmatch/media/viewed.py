@@ -24,16 +24,16 @@ _MAX_CHUNKS = 128  # Pillow puts 64 KiB into each
 
 
 def view_from(body: bytes, level: Level, frame: int) -> View:
-    """The view: a byte that says how many frames can be asked for, then the picture.
+    """The view: a byte that says how many frames can be asked for, one whether there are no others, then the picture.
 
     Raises:
         Malformed: it is anything else.
     """
-    if not body or not frame < body[0] <= limits.MAX_FRAMES_HASHED:
+    if len(body) < 2 or not frame < body[0] <= limits.MAX_FRAMES_HASHED or body[1] > 1:
         raise Malformed("a worker's view: not a number of frames")
-    png = body[1:]
+    png = body[2:]
     width, height = _size(png, level)
-    return View(png, width, height, body[0])
+    return View(png, width, height, body[0], bool(body[1]))
 
 
 def absence_from(body: bytes, frame: int) -> Unviewable | NoFrame:

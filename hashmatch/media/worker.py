@@ -110,8 +110,8 @@ def _look(job: Job, media: memoryview, wanted: Wanted) -> tuple[bytes, bool]:
 def _view(job: Job, media: memoryview, level: Level, frame: int) -> tuple[bytes, bool]:
     """As `_look`."""
     match job.view(media, level, frame):
-        case View(png=png, frames=frames):
-            return protocol.headed(protocol.VIEWED, bytes([frames]) + png), False
+        case View(png=png, frames=frames, all_frames=all_frames):
+            return protocol.headed(protocol.VIEWED, bytes([frames, all_frames]) + png), False
         case Unviewable(reason=reason):
             return protocol.message(protocol.UNVIEWED, reason.value), reason is Reason.TOO_LARGE
         case NoFrame(frames=frames):

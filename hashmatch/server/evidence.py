@@ -68,7 +68,10 @@ class EvidenceCalls(CaseCalls):
             raise Refused(f"there is no picture of it: {shown.reason.name}")
 
         def look(log: Appending, _cases: Casework) -> GrantRecord:
-            return self._office.viewing.look(log, case_id, verdict_id, level=level, by=by, seconds=request.seconds)
+            return self._office.viewing.look(
+                log, case_id, verdict_id, level=level, by=by, seconds=request.seconds, frame=request.frame,
+                frames=shown.frames, all_frames=shown.all_frames,
+            )  # fmt: skip
 
         await self._step(look)
         return cases_pb2.ViewEvidenceResponse(

@@ -93,9 +93,13 @@ class Viewing:
         return self._item(txn, case_id, verdict_id)
 
     def look(
-        self, log: Appending, case_id: str, verdict_id: str, *, level: Level, by: str, seconds: int = 0
-    ) -> GrantRecord:
-        """Notes a look of at most so many seconds; the grant by which it is one.
+        self, log: Appending, case_id: str, verdict_id: str, *, level: Level, by: str, seconds: int = 0,
+        frame: int = 0, frames: int = 1, all_frames: bool = True,
+    ) -> GrantRecord:  # fmt: skip
+        """Notes a look of at most so many seconds at one of so many frames; the grant by which it is one.
+
+        Whoever has seen every frame has viewed it; where its frames are a sample of more (`all_frames` False), nobody
+        here has.
 
         Raises:
             As `may`. Malformed: for too long.
@@ -108,9 +112,10 @@ class Viewing:
         said = event.revealed
         said.grant_id, said.case_id, said.by, said.level = grant.id, case_id, by, level
         said.purpose, said.verdict_id, said.seconds = grant.purpose, verdict_id, seconds or SHOWN_SECONDS
+        said.frame, said.frames = frame, frames
         log.append(event)
         if level in VIEWED and by not in item.viewed_by:
-            item.viewed_by.append(by)
+            _seen(item, by, frame, frames, all_frames=all_frames)
             self._store.put_items(log.txn, case_id, {verdict_id: item})
         return grant
 
@@ -165,3 +170,13 @@ class Viewing:
 
     def _put(self, txn: Txn, grant: GrantRecord) -> None:
         self._grants.put(txn, f"{grant.case_id}\0{grant.id}".encode(), grant)
+
+
+def _seen(item: CaseItem, by: str, frame: int, frames: int, *, all_frames: bool) -> None:
+    """Notes a frame that somebody saw. NCMEC's fileViewedByEsp says that the entire contents were viewed."""
+    seen = item.frames_seen[by]
+    if frame not in seen.numbers:
+        seen.numbers.append(frame)
+    if all_frames and len(seen.numbers) >= frames:
+        item.viewed_by.append(by)
+        del item.frames_seen[by]

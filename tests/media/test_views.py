@@ -36,7 +36,7 @@ def seen(media: bytes, level: Level = Level.FULL, frame: int = 0) -> View:
     """A view made here, of which the parent's reading agrees."""
     made = view(media, level, frame)
     assert isinstance(made, View), made
-    assert viewed.view_from(bytes([made.frames]) + made.png, level, frame) == made
+    assert viewed.view_from(bytes([made.frames, made.all_frames]) + made.png, level, frame) == made
     return made
 
 
@@ -202,7 +202,7 @@ def test_frames_are_asked_for_by_number(drawing: ModuleType, kind: str) -> None:
     shots = [drawing.picture(120, 90, seed=100 + i) for i in range(5)]
     for i in range(5):
         made = seen(media, frame=i)
-        assert made.frames == 5
+        assert (made.frames, made.all_frames) == (5, True)
         assert int(np.argmin([off(made, shot) for shot in shots])) == i
     assert view(media, Level.BLURRED, 5) == NoFrame(5)
 
@@ -215,7 +215,7 @@ def test_what_was_hashed_can_be_looked_at(drawing: ModuleType, kind: str) -> Non
     assert len(hashed) == limits.MAX_FRAMES_HASHED
     for i in (0, 40, 63):
         made = seen(media, frame=i)
-        assert made.frames == limits.MAX_FRAMES_HASHED
+        assert (made.frames, made.all_frames) == (limits.MAX_FRAMES_HASHED, False)
         assert np.array_equal(pixels(made), hashed[i])
 
 
@@ -326,7 +326,7 @@ from hashmatch.types import Reason, Wanted
 def view(media, level, frame):
     act, _, argument = bytes(media).partition(b" ")
     if act == b"send":
-        return View(argument, 1, 1, frame + 1)
+        return View(argument, 1, 1, frame + 1, True)
     if act == b"frames":
         return NoFrame(int(argument))
     if act == b"reason":
@@ -381,15 +381,15 @@ NONSENSE = {
 
 @pytest.mark.parametrize("what", NONSENSE)
 def test_only_the_picture_that_was_asked_for_is_read(what: str) -> None:
-    assert viewed.view_from(b"\1" + png(), Level.GREY, 0) == View(png(), 3, 2, 1)
+    assert viewed.view_from(b"\1\1" + png(), Level.GREY, 0) == View(png(), 3, 2, 1, True)
     with pytest.raises(Malformed):
-        viewed.view_from(b"\1" + NONSENSE[what], Level.GREY, 0)
+        viewed.view_from(b"\1\1" + NONSENSE[what], Level.GREY, 0)
 
 
 @given(st.data())
 @settings(max_examples=50, deadline=None)
 def test_no_answer_is_read_as_more_than_its_level_allows(data: st.DataObject) -> None:
-    body = bytearray(b"\1" + png(more=chunk(b"IDAT", b"")))
+    body = bytearray(b"\1\1" + png(more=chunk(b"IDAT", b"")))
     for _ in range(data.draw(st.integers(0, 3))):
         at = data.draw(st.integers(0, len(body) - 1))
         body[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
@@ -449,7 +449,7 @@ def test_a_worker_that_answers_nonsense_is_ended(lying: Sandboxed[Any], media: b
         while box.stats.restarts == before.restarts:
             await asyncio.sleep(0.01)
         made = await box.view(b"send " + png(), Level.GREY)
-        assert made == View(png(), 3, 2, 1)
+        assert made == View(png(), 3, 2, 1, True)
 
     lying(use)
 
@@ -506,7 +506,10 @@ def test_a_view_behind_another_comes_after_it(lying: Sandboxed[Any]) -> None:
     async def use(box: Sandbox) -> None:
         restarts = box.stats.restarts
         first, second = box.view(b"sleep 0.1", Level.GREY), box.view(b"send " + png(), Level.GREY)
-        assert tuple(await asyncio.gather(first, second)) == (Unviewable(Reason.LOW_QUALITY), View(png(), 3, 2, 1))
+        assert tuple(await asyncio.gather(first, second)) == (
+            Unviewable(Reason.LOW_QUALITY),
+            View(png(), 3, 2, 1, True),
+        )
         assert box.stats.restarts == restarts
 
     lying(use)

@@ -84,6 +84,38 @@ def test_more_takes_a_grant_of_another_person_and_counts_as_viewed(work, viewing
         do(work, viewing.look, case.id, item.verdict_id, level=Level.GREY, by="ann")
 
 
+def granted(work, viewing, case, by="ann"):
+    work.do("claim", case.id, by=by)
+    asked = do(work, viewing.ask, case.id, level="grey", purpose="cannot tell", by=by)
+    do(work, viewing.approve, case.id, asked.id, by="bob")
+
+
+def test_who_has_not_seen_every_frame_has_not_viewed_it(work, viewing):
+    case = work.match("u1")
+    verdict_id = item_of(work, case).verdict_id
+    granted(work, viewing, case)
+    for frame in (0, 2, 2):
+        do(work, viewing.look, case.id, verdict_id, level=Level.GREY, by="ann", frame=frame, frames=3)
+    assert list(item_of(work, case).viewed_by) == []
+    assert list(item_of(work, case).frames_seen["ann"].numbers) == [0, 2]
+    do(work, viewing.look, case.id, verdict_id, level=Level.GREY, by="ann", frame=1, frames=3)
+    assert list(item_of(work, case).viewed_by) == ["ann"]
+    assert not item_of(work, case).frames_seen
+    assert [(look.frame, look.frames) for look in events(work, "revealed")] == [(0, 3), (2, 3), (2, 3), (1, 3)]
+
+
+def test_who_can_see_only_a_sample_has_not_viewed_it(work, viewing):
+    case = work.match("u1")
+    verdict_id = item_of(work, case).verdict_id
+    granted(work, viewing, case)
+    for frame in range(2):
+        do(
+            work, viewing.look, case.id, verdict_id, level=Level.GREY, by="ann", frame=frame, frames=2,
+            all_frames=False,
+        )  # fmt: skip
+    assert list(item_of(work, case).viewed_by) == []
+
+
 def test_who_is_asked_for_a_second_look_sees_it_without_a_claim(work, viewing):
     case = work.match("u1")
     work.asked.add((case.id, "dee"))
