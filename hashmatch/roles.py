@@ -125,6 +125,12 @@ RPCS: Mapping[str, Permission] = {
     f"{_CASES}HandOver": Role.REVIEWER,
     f"{_CASES}ListBlindReviews": Role.REVIEWER,
     f"{_CASES}ReviewBlind": Role.REVIEWER,
+    # What a policy names who only uploads is not told: any other role will do.
+    f"{_CASES}GetPolicy": Open.CALLER,
+    f"{_CASES}ListPolicies": Open.CALLER,
+    f"{_CASES}ProposePolicy": Role.ANALYST,
+    f"{_CASES}ApprovePolicy": Role.APPROVER,
+    f"{_CASES}WithdrawPolicy": Role.ANALYST,
     # The platform says this, with the key that it uploads with.
     f"{_CASES}ConfirmDispatch": Role.UPLOADER,
     # A load balancer asks these, and learns nothing but whether to send traffic.
@@ -222,6 +228,7 @@ VERBS: Mapping[str, Permission] = {
     "simulate cybertipline": Open.ANYONE,
     "kpi": Role.LEAD,
     "policy show": Open.ANYONE,
+    "policy list": Open.ANYONE,
     "policy check": Open.ANYONE,
     "policy propose": Role.ANALYST,
     "policy approve": Role.APPROVER,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import closing
+from datetime import UTC
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from hashmatch import clock, office
 from hashmatch.audit.ledger import Ledger
 from hashmatch.cli import format, log_opening
 from hashmatch.cli.accounts import by
+from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs, group, verb
-from hashmatch.errors import BadConfig, NotFound
+from hashmatch.errors import BadConfig
 from hashmatch.store.env import DATA_FILE
 from hashmatch.store.lists import ListStore
+from hashmatch.v1.cases_pb2 import POLICY_STATE_IN_FORCE, PolicyRecord, PolicyState
 from hashmatch.workflow import policy, policy_check, policy_file
 from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.facts import decision_on
+from hashmatch.workflow.policy_rows import Shown
 from hashmatch.workflow.policy_store import PolicyStore
 
 
@@ -29,6 +33,10 @@ def add_parser(verbs: Verbs) -> None:
     which = one.add_mutually_exclusive_group()
     which.add_argument("--built-in", action="store_true", help="the one that comes with this version")
     which.add_argument("--proposed", action="store_true", help="the one that waits for a second person")
+    which.add_argument("--version", default="", metavar="VERSION", help="one that was in force, by its beginning")
+    verb(
+        own, "list", list_, "every policy that was in force, and what is proposed", "example:\n  hashmatch policy list"
+    )
     one = verb(own, "propose", propose, "propose another policy; another person must approve it",
                "example:\n  hashmatch policy propose policy.toml --reason 'a new list'")  # fmt: skip
     what = one.add_mutually_exclusive_group()
@@ -38,7 +46,8 @@ def add_parser(verbs: Verbs) -> None:
     one = verb(own, "approve", approve, "put a policy into force that another person proposed",
                "example:\n  hashmatch policy approve 1f0c9e55a2b0\n\nIt counts from the next verdict on.")  # fmt: skip
     one.add_argument("version", metavar="VERSION", help="its beginning, as `policy propose` printed it")
-    verb(own, "withdraw", withdraw, "take back what was proposed", "example:\n  hashmatch policy withdraw")
+    one = verb(own, "withdraw", withdraw, "take back what was proposed", "example:\n  hashmatch policy withdraw")
+    one.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: whatever is proposed")
     one = verb(own, "check", check, "say what is wrong with a policy, before it is in force",
                "example:\n  hashmatch policy check policy.toml")  # fmt: skip
     one.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the one that the settings name")
@@ -49,36 +58,62 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def show(args: argparse.Namespace) -> int:
-    text, waits = policy_file.text_of(None), None
-    if not args.built_in and (args.state / "ledger" / DATA_FILE).exists():
+    if args.built_in or not (args.state / "ledger" / DATA_FILE).exists():
+        text = policy_file.text_of(None)
+        read = policy_file.parse(text)
+        shown = Shown(text, read.version, read.meaning, None)
+    else:
         with closing(Ledger(args.state, readonly=True)) as ledger, ledger.env.read() as txn:
             store = PolicyStore(ledger.env)
-            waits = store.proposal(txn)
-            if args.proposed and waits is None:
-                raise NotFound("no policy is proposed")
-            version = waits.version if args.proposed and waits is not None else store.active(txn)
-            text = store.text(txn, version) if version else policy_file.text_of(args.settings.policy)
+            settled = "" if store.active(txn) else policy_file.text_of(args.settings.policy)
+            shown = store.shown(txn, args.version, proposed=args.proposed, otherwise=settled)
+    waits = shown.proposal
     if args.json:
-        read = policy_file.parse(text)
         said = {"version": waits.version, "by": waits.by, "reason": waits.reason} if waits else None
-        format.emit({"policy": text, "version": read.version, "meaning": read.meaning, "proposed": said})
+        format.emit({"policy": shown.text, "version": shown.version, "meaning": shown.meaning, "proposed": said})
     else:
-        print(text, end="")
+        print(shown.text, end="")
         if waits is not None and not args.proposed:
             print(f"{waits.by} proposes {waits.version[:12]}: {waits.reason}; see --proposed", file=sys.stderr)
+    return 0
+
+
+def list_(args: argparse.Namespace) -> int:
+    found = []
+    if (args.state / "ledger" / DATA_FILE).exists():
+        with closing(Ledger(args.state, readonly=True)) as ledger, ledger.env.read() as txn:
+            found = list(PolicyStore(ledger.env).records(txn))
+    if args.json:
+        for one in found:
+            format.emit(as_dict(one))
+        return 0
+    if not found:
+        print("no server was ever started here: no policy is in force yet")
+        return 0
+    format.table(
+        [
+            (
+                one.version[:12],
+                _state(one),
+                f"{one.at.ToDatetime(UTC):%Y-%m-%d %H:%M}",
+                one.by,
+                one.approver,
+                one.reason,
+            )
+            for one in found
+        ],
+        ("version", "state", "since (UTC)", "by", "agreed", "reason"),
+    )
     return 0
 
 
 def propose(args: argparse.Namespace) -> int:
     text = policy_file.text_of(None if args.built_in else args.file or args.settings.policy)
     with log_opening.changing(args) as ledger, ledger.changing() as log:
-        store = PolicyStore(ledger.env)
-        if store.persons(log.txn) == 1:  # as the server has it, not whoever asks
-            version, said = store.adopt(log, text, by=by(), reason=args.reason).version, "is in force"
-        else:
-            version = store.propose(log, text, by=by(), reason=args.reason).version
-            said = f"waits for another person: hashmatch policy approve {version[:12]}"
-    return _told(args, version, said)
+        made = PolicyStore(ledger.env).change(log, text, by=by(), reason=args.reason)
+    if made.state == POLICY_STATE_IN_FORCE:
+        return _told(args, made.version, "is in force")
+    return _told(args, made.version, f"waits for another person: hashmatch policy approve {made.version[:12]}")
 
 
 def approve(args: argparse.Namespace) -> int:
@@ -89,8 +124,12 @@ def approve(args: argparse.Namespace) -> int:
 
 def withdraw(args: argparse.Namespace) -> int:
     with log_opening.changing(args) as ledger, ledger.changing() as log:
-        version = PolicyStore(ledger.env).withdraw(log).version
+        version = PolicyStore(ledger.env).withdraw(log, args.version).version
     return _told(args, version, "is not proposed any more")
+
+
+def _state(one: PolicyRecord) -> str:
+    return PolicyState.Name(one.state).removeprefix("POLICY_STATE_").lower().replace("_", " ")
 
 
 def _told(args: argparse.Namespace, version: str, said: str) -> int:

@@ -13,6 +13,7 @@ from hashmatch.server.case_calls import Context, limit, person
 from hashmatch.server.evidence import EvidenceCalls
 from hashmatch.server.inquiries import InquiryCalls
 from hashmatch.server.pages import PageCalls
+from hashmatch.server.policies import PolicyCalls
 from hashmatch.server.reports import ReportCalls
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, DispatchRecord, HoldRecord
@@ -22,7 +23,9 @@ from hashmatch.workflow.casework import LEASE, Casework
 MAX_ITEMS = 1000
 
 
-class CaseServicer(EvidenceCalls, InquiryCalls, PageCalls, ReportCalls, cases_pb2_grpc.CaseServiceServicer):
+class CaseServicer(
+    EvidenceCalls, InquiryCalls, PageCalls, PolicyCalls, ReportCalls, cases_pb2_grpc.CaseServiceServicer
+):  # fmt: skip
     """The cases of one service."""
 
     async def ListCases(self, request: cases_pb2.ListCasesRequest, context: Context) -> cases_pb2.ListCasesResponse:

@@ -194,6 +194,31 @@ class CaseServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.ReviewBlindRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ReviewBlindResponse.FromString,
                 _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/hashmatch.v1.CaseService/GetPolicy',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListPolicies = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ListPolicies',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListPoliciesRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListPoliciesResponse.FromString,
+                _registered_method=True)
+        self.ProposePolicy = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ProposePolicy',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ProposePolicyRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ProposePolicyResponse.FromString,
+                _registered_method=True)
+        self.ApprovePolicy = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ApprovePolicy',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ApprovePolicyRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ApprovePolicyResponse.FromString,
+                _registered_method=True)
+        self.WithdrawPolicy = channel.unary_unary(
+                '/hashmatch.v1.CaseService/WithdrawPolicy',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyResponse.FromString,
+                _registered_method=True)
 
 
 class CaseServiceServicer:
@@ -423,6 +448,41 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPolicy(self, request, context):
+        """What follows from a match: the policy that is in force, or was, or is proposed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicies(self, request, context):
+        """Every policy that was ever in force, and the one that is proposed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposePolicy(self, request, context):
+        """Proposes another policy. Another person must approve it, unless the settings say that one person is enough.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApprovePolicy(self, request, context):
+        """Puts into force what another person proposed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawPolicy(self, request, context):
+        """Takes back what was proposed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -585,6 +645,31 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.ReviewBlind,
                     request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ReviewBlindRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_cases__pb2.ReviewBlindResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.GetPolicyRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'ListPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicies,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListPoliciesRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListPoliciesResponse.SerializeToString,
+            ),
+            'ProposePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposePolicy,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ProposePolicyRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ProposePolicyResponse.SerializeToString,
+            ),
+            'ApprovePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApprovePolicy,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ApprovePolicyRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ApprovePolicyResponse.SerializeToString,
+            ),
+            'WithdrawPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawPolicy,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1451,6 +1536,141 @@ class CaseService:
             '/hashmatch.v1.CaseService/ReviewBlind',
             hashmatch_dot_v1_dot_cases__pb2.ReviewBlindRequest.SerializeToString,
             hashmatch_dot_v1_dot_cases__pb2.ReviewBlindResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/GetPolicy',
+            hashmatch_dot_v1_dot_cases__pb2.GetPolicyRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ListPolicies',
+            hashmatch_dot_v1_dot_cases__pb2.ListPoliciesRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ListPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ProposePolicy',
+            hashmatch_dot_v1_dot_cases__pb2.ProposePolicyRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ProposePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApprovePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ApprovePolicy',
+            hashmatch_dot_v1_dot_cases__pb2.ApprovePolicyRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ApprovePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/WithdrawPolicy',
+            hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -97,6 +97,16 @@ class CaseServiceStub:
     """Second looks that the caller was asked for, of cases that others decided: not how."""
     ReviewBlind: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ReviewBlindRequest, _cases_pb2.ReviewBlindResponse]
     """Says what the caller makes of a case, not knowing what the first person did."""
+    GetPolicy: _grpc.UnaryUnaryMultiCallable[_cases_pb2.GetPolicyRequest, _cases_pb2.GetPolicyResponse]
+    """What follows from a match: the policy that is in force, or was, or is proposed."""
+    ListPolicies: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListPoliciesRequest, _cases_pb2.ListPoliciesResponse]
+    """Every policy that was ever in force, and the one that is proposed."""
+    ProposePolicy: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ProposePolicyRequest, _cases_pb2.ProposePolicyResponse]
+    """Proposes another policy. Another person must approve it, unless the settings say that one person is enough."""
+    ApprovePolicy: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ApprovePolicyRequest, _cases_pb2.ApprovePolicyResponse]
+    """Puts into force what another person proposed."""
+    WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_cases_pb2.WithdrawPolicyRequest, _cases_pb2.WithdrawPolicyResponse]
+    """Takes back what was proposed."""
 
 @_typing.type_check_only
 class CaseServiceAsyncStub(CaseServiceStub):
@@ -165,6 +175,16 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """Second looks that the caller was asked for, of cases that others decided: not how."""
     ReviewBlind: _aio.UnaryUnaryMultiCallable[_cases_pb2.ReviewBlindRequest, _cases_pb2.ReviewBlindResponse]  # type: ignore[assignment]
     """Says what the caller makes of a case, not knowing what the first person did."""
+    GetPolicy: _aio.UnaryUnaryMultiCallable[_cases_pb2.GetPolicyRequest, _cases_pb2.GetPolicyResponse]  # type: ignore[assignment]
+    """What follows from a match: the policy that is in force, or was, or is proposed."""
+    ListPolicies: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListPoliciesRequest, _cases_pb2.ListPoliciesResponse]  # type: ignore[assignment]
+    """Every policy that was ever in force, and the one that is proposed."""
+    ProposePolicy: _aio.UnaryUnaryMultiCallable[_cases_pb2.ProposePolicyRequest, _cases_pb2.ProposePolicyResponse]  # type: ignore[assignment]
+    """Proposes another policy. Another person must approve it, unless the settings say that one person is enough."""
+    ApprovePolicy: _aio.UnaryUnaryMultiCallable[_cases_pb2.ApprovePolicyRequest, _cases_pb2.ApprovePolicyResponse]  # type: ignore[assignment]
+    """Puts into force what another person proposed."""
+    WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_cases_pb2.WithdrawPolicyRequest, _cases_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
+    """Takes back what was proposed."""
 
 class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -422,5 +442,45 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.ReviewBlindResponse, _abc.Awaitable[_cases_pb2.ReviewBlindResponse]]:
         """Says what the caller makes of a case, not knowing what the first person did."""
+
+    @_abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: _cases_pb2.GetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.GetPolicyResponse, _abc.Awaitable[_cases_pb2.GetPolicyResponse]]:
+        """What follows from a match: the policy that is in force, or was, or is proposed."""
+
+    @_abc_1.abstractmethod
+    def ListPolicies(
+        self,
+        request: _cases_pb2.ListPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ListPoliciesResponse, _abc.Awaitable[_cases_pb2.ListPoliciesResponse]]:
+        """Every policy that was ever in force, and the one that is proposed."""
+
+    @_abc_1.abstractmethod
+    def ProposePolicy(
+        self,
+        request: _cases_pb2.ProposePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ProposePolicyResponse, _abc.Awaitable[_cases_pb2.ProposePolicyResponse]]:
+        """Proposes another policy. Another person must approve it, unless the settings say that one person is enough."""
+
+    @_abc_1.abstractmethod
+    def ApprovePolicy(
+        self,
+        request: _cases_pb2.ApprovePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ApprovePolicyResponse, _abc.Awaitable[_cases_pb2.ApprovePolicyResponse]]:
+        """Puts into force what another person proposed."""
+
+    @_abc_1.abstractmethod
+    def WithdrawPolicy(
+        self,
+        request: _cases_pb2.WithdrawPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.WithdrawPolicyResponse, _abc.Awaitable[_cases_pb2.WithdrawPolicyResponse]]:
+        """Takes back what was proposed."""
 
 def add_CaseServiceServicer_to_server(servicer: CaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

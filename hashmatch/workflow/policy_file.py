@@ -21,6 +21,7 @@ from hashmatch.workflow.policy_reach import MAX_BITS
 
 CONDITIONS: Final = ("trust", "lists", "labels", "hash_types", "bands", "surfaces", "regions")
 MAX_RULES: Final = 200  # ours: each is held against all before it
+MAX_CHARS: Final = 1 << 20  # ours, of a file: it is kept for ever, and read by whoever decides
 MAX_TEXTS: Final = 500  # ours, of one list of texts
 _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {"trust": TRUST, "bands": tuple(Band)}
 _RULE_KEYS: Final = frozenset(
@@ -79,9 +80,11 @@ def parse(text: str) -> Policy:
     Raises:
         Malformed: names the key, and what is wanted there.
     """
+    if len(text) > MAX_CHARS:
+        raise Malformed(f"{len(text)} characters, want at most {MAX_CHARS}", field="policy")
     try:
         given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except (tomllib.TOMLDecodeError, RecursionError) as e:
         raise Malformed(str(e), field="policy") from e
     _only(given, {"near", "clocks", "sample", "second_review", "rule", "basis", "jurisdiction"}, "")
     rules = [_rule(one, f"rule {number}") for number, one in enumerate(_tables(given, "rule"), 1)]

@@ -9,39 +9,34 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Final, overload
 
 from hashmatch.audit import tables
 from hashmatch.audit.leaves import Appending
-from hashmatch.errors import BadConfig, HashmatchError, NotFound, Refused
+from hashmatch.errors import BadConfig, HashmatchError, Malformed, NotFound, Refused
 from hashmatch.store.env import Env, Txn
 from hashmatch.v1.audit_pb2 import Event, VerdictRecord
+from hashmatch.v1.cases_pb2 import POLICY_STATE_FORMER, POLICY_STATE_IN_FORCE, PolicyRecord
 from hashmatch.workflow import policy_file
 from hashmatch.workflow.facts import plan_by
 from hashmatch.workflow.inputs import text
 from hashmatch.workflow.inquiry import another
-from hashmatch.workflow.plan import Clocks, Plan
-from hashmatch.workflow.policy import Policy, authority
+from hashmatch.workflow.plan import Clocks, Jurisdiction, Plan
+from hashmatch.workflow.policy import Policy, reports_to
+from hashmatch.workflow.policy_rows import Proposal, Shown, record
 from hashmatch.workflow.rows import Keys
 
 _PERSONS: Final = b"persons"  # → how many must agree
 _ACTIVE: Final = b"active"  # → version
 _PROPOSED: Final = b"proposed"  # → version, who and why, as JSON
 _TEXT: Final = b"text\0"  # + version → the file's text
+_CHANGE: Final = b"change\0"  # + number from 1 → how a version came into force, as JSON
+MIN_DIGITS: Final = 8  # of a version, by which it is named
 
 trace = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A policy that waits for a second person."""
-
-    version: str
-    by: str
-    reason: str
 
 
 class PolicyStore:
@@ -93,7 +88,61 @@ class PolicyStore:
         self._rows.put(log.txn, _TEXT + policy.version.encode(), given)
         self._rows.put(log.txn, _ACTIVE, policy.version)
         self._rows.delete(log.txn, _PROPOSED)
+        change = {"version": policy.version, "by": by, "approver": approver, "reason": reason}
+        self._rows.put(log.txn, self._next(log.txn), json.dumps(change | {"at": log.at.isoformat()}))
         return policy
+
+    def _next(self, txn: Txn) -> bytes:
+        last = self._rows.last(txn, _CHANGE)
+        number = int.from_bytes(last.removeprefix(_CHANGE), "big") if last else 0
+        return _CHANGE + (number + 1).to_bytes(8, "big")
+
+    def change(self, log: Appending, given: str, *, by: str, reason: str) -> PolicyRecord:
+        """Proposes a policy; or puts it into force, where one person is enough, as the last server had it.
+
+        Raises:
+            As `propose`.
+        """
+        if self.persons(log.txn) != 1:
+            return self.propose(log, given, by=by, reason=reason).record()
+        self.adopt(log, given, by=by, reason=text(reason, "reason"))
+        return next(self.records(log.txn))
+
+    def records(self, txn: Txn) -> Iterator[PolicyRecord]:
+        """What is proposed, and then every policy that came into force here, the newest first."""
+        if (waits := self.proposal(txn)) is not None:
+            yield waits.record()
+        state = POLICY_STATE_IN_FORCE
+        for _, row in reversed(list(self._rows.since(txn, _CHANGE, _CHANGE))):
+            change = json.loads(row)
+            yield record(state, change, change.pop("at"))
+            state = POLICY_STATE_FORMER
+
+    def shown(self, txn: Txn, version: str = "", *, proposed: bool = False, otherwise: str = "") -> Shown:
+        """A policy by its version, or the beginning of it; "": the one in force, or `otherwise` before there is one.
+
+        Raises:
+            Malformed: too few digits to tell versions apart, or a version and `proposed`.
+            NotFound: nothing is proposed, or no such policy was ever.
+        """
+        waits = self.proposal(txn)
+        if proposed and version:
+            raise Malformed("want a version, or what is proposed", field="version")
+        if proposed and waits is None:
+            raise NotFound("no policy is proposed")
+        version = waits.version if proposed and waits else self._whole(txn, version) if version else self.active(txn)
+        found = self.text(txn, version) if version else otherwise
+        try:
+            read = policy_file.parse(found)
+        except Malformed:
+            return Shown(found, version, "", waits)
+        return Shown(found, read.version, read.meaning, waits)
+
+    def _whole(self, txn: Txn, version: str) -> str:
+        if len(version) < MIN_DIGITS:
+            raise Malformed(f"want {MIN_DIGITS} digits of it at least", field="version")
+        found = self._rows.first(txn, _TEXT + version[:64].encode())
+        return found[0].removeprefix(_TEXT).decode() if found else version
 
     def propose(self, log: Appending, given: str, *, by: str, reason: str) -> Proposal:
         """A policy that waits for another person; it takes the place of one that waited.
@@ -104,11 +153,9 @@ class PolicyStore:
         policy = policy_file.accepted(given)
         if policy.version == self.active(log.txn):
             raise Refused("this very policy is in force")
-        proposal = Proposal(policy.version, by, text(reason, "reason"))
+        proposal = Proposal(policy.version, by, text(reason, "reason"), log.at.isoformat())
         self._rows.put(log.txn, _TEXT + policy.version.encode(), given)
-        self._rows.put(
-            log.txn, _PROPOSED, json.dumps({"version": proposal.version, "by": by, "reason": proposal.reason})
-        )
+        self._rows.put(log.txn, _PROPOSED, json.dumps(asdict(proposal)))
         return proposal
 
     def approve(self, log: Appending, version: str, *, by: str) -> Policy:
@@ -120,21 +167,21 @@ class PolicyStore:
             NotFound: nothing is proposed, or something else. Refused: the same person proposed it.
         """
         proposal = self.proposal(log.txn)
-        if proposal is None or len(version) < 8 or not proposal.version.startswith(version):
+        if proposal is None or len(version) < MIN_DIGITS or not proposal.version.startswith(version):
             raise NotFound("no policy of that version is proposed; `hashmatch policy show --proposed` shows what is")
         another(by, proposal.by)
         given = self.text(log.txn, proposal.version)
         return self.adopt(log, given, by=proposal.by, approver=by, reason=proposal.reason)
 
-    def withdraw(self, log: Appending) -> Proposal:
-        """Takes back what was proposed.
+    def withdraw(self, log: Appending, version: str = "") -> Proposal:
+        """Takes back what was proposed: this version, by its beginning, or "" whatever it is.
 
         Raises:
-            NotFound: nothing is.
+            NotFound: nothing is, or something else.
         """
         proposal = self.proposal(log.txn)
-        if proposal is None:
-            raise NotFound("no policy is proposed")
+        if proposal is None or (version and (len(version) < MIN_DIGITS or not proposal.version.startswith(version))):
+            raise NotFound("no policy is proposed" if not version else "no policy of that version is proposed")
         self._rows.delete(log.txn, _PROPOSED)
         return proposal
 
@@ -167,9 +214,9 @@ class PolicyInForce:
         """As `case_steps.Planning`."""
         return plan_by(self.now, record, now, first=first)
 
-    def authority(self, region: str) -> str:
-        """Whom the first rule that reports names: of what a person told of, nobody knows more."""
-        return authority(self.now, region)
+    def reports_to(self, region: str) -> tuple[str, Jurisdiction | None]:
+        """Whom the first rule that reports names, and by which row: of what a person told of, nobody knows more."""
+        return reports_to(self.now, region)
 
 
 class ClocksInForce(Sequence[Clocks]):

@@ -1,0 +1,93 @@
+"""CaseService, of the policy: what follows from a match, read, proposed and agreed to."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from hashmatch import convert
+from hashmatch.access.callers import CALLER
+from hashmatch.audit.leaves import Appending
+from hashmatch.errors import BadConfig, Forbidden, Malformed
+from hashmatch.roles import Role
+from hashmatch.server.case_calls import MAX_PAGE, CaseCalls, Context, person
+from hashmatch.v1 import cases_pb2
+from hashmatch.v1.cases_pb2 import PolicyRecord
+from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.policy_store import PolicyStore
+
+READERS = frozenset(Role) - {Role.UPLOADER, Role.DETAIL}
+"""People, whatever they do here. Who only uploads is told of no list and no threshold, and a policy names both."""
+
+
+class PolicyCalls(CaseCalls):
+    """Calls about the policy."""
+
+    async def GetPolicy(self, request: cases_pb2.GetPolicyRequest, context: Context) -> cases_pb2.GetPolicyResponse:
+        convert.refuse_unknown_fields(request)
+        _reader()
+
+        def read() -> cases_pb2.GetPolicyResponse:
+            with self._ledger.env.read() as txn:
+                shown = PolicyStore(self._ledger.env).shown(txn, request.version, proposed=request.proposed)
+            return cases_pb2.GetPolicyResponse(
+                policy=shown.text, version=shown.version, meaning=shown.meaning,
+                proposal=shown.proposal.record() if shown.proposal is not None else None,
+            )  # fmt: skip
+
+        return await self._threads.run(read)
+
+    async def ListPolicies(
+        self, request: cases_pb2.ListPoliciesRequest, context: Context
+    ) -> cases_pb2.ListPoliciesResponse:
+        convert.refuse_unknown_fields(request)
+        _reader()
+
+        def read() -> cases_pb2.ListPoliciesResponse:
+            with self._ledger.env.read() as txn:
+                found = PolicyStore(self._ledger.env).records(txn)
+                return cases_pb2.ListPoliciesResponse(policies=islice(found, MAX_PAGE))
+
+        return await self._threads.run(read)
+
+    async def ProposePolicy(
+        self, request: cases_pb2.ProposePolicyRequest, context: Context
+    ) -> cases_pb2.ProposePolicyResponse:
+        convert.refuse_unknown_fields(request)
+        by = person()
+
+        def step(log: Appending, _cases: Casework) -> PolicyRecord:
+            return PolicyStore(self._ledger.env).change(log, request.policy, by=by, reason=request.reason)
+
+        try:
+            return cases_pb2.ProposePolicyResponse(policy=await self._step(step))
+        except BadConfig as e:  # of the caller, not of this server
+            raise Malformed(str(e), field="policy") from e
+
+    async def ApprovePolicy(
+        self, request: cases_pb2.ApprovePolicyRequest, context: Context
+    ) -> cases_pb2.ApprovePolicyResponse:
+        convert.refuse_unknown_fields(request)
+        by = person()
+
+        def step(log: Appending, _cases: Casework) -> PolicyRecord:
+            store = PolicyStore(self._ledger.env)
+            store.approve(log, request.version, by=by)
+            return next(store.records(log.txn))
+
+        return cases_pb2.ApprovePolicyResponse(policy=await self._step(step))
+
+    async def WithdrawPolicy(
+        self, request: cases_pb2.WithdrawPolicyRequest, context: Context
+    ) -> cases_pb2.WithdrawPolicyResponse:
+        convert.refuse_unknown_fields(request)
+        person()
+
+        def step(log: Appending, _cases: Casework) -> PolicyRecord:
+            return PolicyStore(self._ledger.env).withdraw(log, request.version).record()
+
+        return cases_pb2.WithdrawPolicyResponse(policy=await self._step(step))
+
+
+def _reader() -> None:
+    if not READERS & CALLER.get().roles:
+        raise Forbidden(f"a policy is shown to who has one of {', '.join(sorted(READERS))}")
