@@ -1,9 +1,10 @@
 """HTTP to addresses that others name: to the public internet alone, and never for longer than said.
 
 A host is resolved once for each connection, every address it has is checked, and the connection goes to the very
-address that was checked, so that a name which changes between the look and the call leads nowhere else. TLS still
-speaks to the name. No redirects, no proxies of the environment; of an answer only its beginning is read, and its body
-is never traced. The time is for a whole call: who answers a byte at a time is cut off.
+addresses that were checked, to one after another until one takes it, so that a name which changes between the look and
+the call leads nowhere else. TLS still speaks to the name. No redirects, no proxies of the environment; of an answer
+only its beginning is read, and its body is never traced. The time is for a whole call: who answers a byte at a time is
+cut off.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class Answer:
 
 
 def resolve(host: str, port: int) -> Iterable[str]:
-    """The addresses of a host, as the system resolves them."""
-    return {str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    """The addresses of a host, as the system resolves them, in its order (RFC 6724): the best way first."""
+    return list(dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
 
 
 class GuardedHttp:
@@ -122,15 +123,26 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        addresses = sorted(self._resolved(host, port))
+        addresses = list(self._resolved(host, port))
         # Every one of them: a name that has a private address beside a public one is somebody's trick.
         refused = [one for one in addresses if not self._egress.permits(one)]
         if not addresses or refused:
             raise httpcore.ConnectError(f"{host} has addresses that may not be reached")
         if self._plain and not all(self._egress.named_text(one) for one in addresses):
             raise httpcore.ConnectError("in clear only networks are reached that the settings allow by name")
-        stream = self._inner.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
-        return _Stream(stream, self._deadline)
+        problem: Exception = httpcore.ConnectTimeout(f"{host} was not reached in time")
+        for number, address in enumerate(addresses):
+            left = float(self._deadline.at) - time.monotonic()
+            if left <= 0:
+                break
+            share = left / (len(addresses) - number)  # one that swallows everything leaves time for the others
+            try:
+                stream = self._inner.connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as e:
+                problem = e
+            else:
+                return _Stream(stream, self._deadline)
+        raise problem
 
     def _resolved(self, host: str, port: int) -> Iterable[str]:
         """What the resolver says, within the time of the call: the system's own may take half a minute and more."""

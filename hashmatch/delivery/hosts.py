@@ -39,14 +39,14 @@ class Host:
         return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
     def addresses(self, egress: Egress, resolver: Resolve, *, clear: bool) -> list[str]:
-        """All of its addresses, every one of which may be reached. `clear`: without TLS.
+        """All of its addresses, every one of which may be reached, in the resolver's order. `clear`: without TLS.
 
         Raises:
             Unreachable: it has none, or one that may not be reached: a private one beside a public one is somebody's
                 trick; or it would be spoken to in clear outside of the networks that the settings allow by name.
         """
         try:
-            found = sorted(resolver(self.name, self.port))
+            found = list(resolver(self.name, self.port))
         except OSError as e:
             raise Unreachable(f"{self.name} cannot be resolved") from e
         if not found or not all(egress.permits(one) for one in found):

@@ -7,7 +7,7 @@ for again because nobody confirmed it. Only the stream's PubAck is a receipt.
 
 nats-py lives in an event loop, so one thread with a loop is owned here; it begins with the first instruction. It never
 reconnects by itself, since then it would go wherever a server says: a connection is opened when an instruction needs
-one, to the very address that was checked.
+one, to the very addresses that were checked, one after another until one takes it.
 """
 
 from __future__ import annotations
@@ -196,21 +196,33 @@ class JetStream:
         raise problem
 
     async def _connect(self, server: Server) -> Client:
+        """A connection to the first of its addresses that takes one, within the time for one server."""
+        ends = asyncio.get_running_loop().time() + CONNECT_SECONDS
+        async with asyncio.timeout_at(ends):
+            found = await asyncio.to_thread(server.host.addresses, self._egress, self._resolver, clear=server.clear)
+        problem: Exception = Unreachable(f"{server.host.name} has no address")
+        for number, address in enumerate(found):
+            left = ends - asyncio.get_running_loop().time()
+            try:  # one that swallows everything leaves time for the others
+                async with asyncio.timeout(left / (len(found) - number)):
+                    return await self._connect_to(server, address)
+            except (nats.errors.Error, Unreachable, OSError) as e:
+                problem = e
+        raise problem
+
+    async def _connect_to(self, server: Server, address: str) -> Client:
         client, login = Client(), self._login
         if login.seed and not login.jwt:  # nats-py has no other way to say it without libraries of its own
             client._public_nkey = login.public
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                reach = server.host.addresses
-                found = await asyncio.to_thread(reach, self._egress, self._resolver, clear=server.clear)
-                shaken = self._tls.session_stats()["connect_good"]
-                await client.connect(
-                    f"nats://{Host(found[0], server.host.port)}", name="hashmatch", error_cb=self._hear,
-                    tls=self._tls, tls_hostname=server.host.name, connect_timeout=CONNECT_SECONDS,
-                    allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0, ping_interval=PING_SECONDS,
-                    user_jwt_cb=(lambda: bytearray(login.jwt.encode())) if login.jwt else None,
-                    signature_cb=login.signed if login.seed else None,
-                )  # fmt: skip
+            shaken = self._tls.session_stats()["connect_good"]
+            await client.connect(
+                f"nats://{Host(address, server.host.port)}", name="hashmatch", error_cb=self._hear,
+                tls=self._tls, tls_hostname=server.host.name, connect_timeout=CONNECT_SECONDS,
+                allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0, ping_interval=PING_SECONDS,
+                user_jwt_cb=(lambda: bytearray(login.jwt.encode())) if login.jwt else None,
+                signature_cb=login.signed if login.seed else None,
+            )  # fmt: skip
             # The server says, in clear, whether it wants TLS, and nats-py goes by that. So it is counted whether there
             # was any before an instruction is sent; the signature that was sent by then is of that one nonce.
             if not server.clear and self._tls.session_stats()["connect_good"] == shaken:

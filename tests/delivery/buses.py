@@ -46,9 +46,9 @@ def free_port():
 
 
 @contextmanager
-def silence():
+def silence(address="127.0.0.1", port=0):
     """A listener whose connections nobody takes."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
+    with socket.create_server((address, port)) as one:
         one.settimeout(0.02)
         yield one
 

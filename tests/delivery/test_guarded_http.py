@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import trustme
@@ -94,6 +95,45 @@ def test_a_name_that_changes_between_look_and_call_leads_nowhere_else():
 def test_a_name_with_one_private_address_among_public_ones_is_not_reached():
     with canary() as (port, heard), pytest.raises(Unreachable, match="may not be reached"):
         post(f"https://both.example:{port}/", Egress(), resolver=lambda _host, _port: ["8.8.8.8", "127.0.0.1"])
+    assert heard == []
+
+
+@contextmanager
+def swallowing(port):
+    """A listener on 127.0.0.2 that has so many waiting that it answers no connection any more."""
+    with socket.create_server(("127.0.0.2", port), backlog=0) as server, ExitStack() as waiting:
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+        time.sleep(0.05)
+        yield
+
+
+@pytest.mark.parametrize("dead", ["::1", "127.0.0.2", "127.0.0.3"])
+def test_where_one_address_is_dead_the_next_is_tried(dead):
+    reached = Egress(["127.0.0.0/8", "::1/128"])
+    with canary() as (port, heard):
+        answer = post(f"http://both.example:{port}/", reached, resolver=lambda _host, _port: [dead, "127.0.0.1"])
+        assert (answer.status, len(heard)) == (200, 1)
+        assert f"Host: both.example:{port}".encode().lower() in heard[0].lower()
+        assert post(f"http://both.example:{port}/", reached, resolver=lambda _h, _p: ["127.0.0.1", dead]).status == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one loopback address")
+def test_an_address_that_swallows_everything_leaves_time_for_the_next_and_all_of_them_have_the_time_of_one_call():
+    with canary() as (port, _), swallowing(port):
+        url = f"http://both.example:{port}/"
+        assert post(url, resolver=lambda _host, _port: ["127.0.0.2", "127.0.0.1"], seconds=1.0).status == 200
+        began = time.monotonic()
+        with pytest.raises(Unreachable):
+            post(url, resolver=lambda _host, _port: ["127.0.0.2"] * 5, seconds=0.5)
+        assert time.monotonic() - began < 1.5
+
+
+def test_the_second_address_is_not_reached_where_the_first_is_forbidden():
+    with canary() as (port, heard), pytest.raises(Unreachable, match="may not be reached"):
+        post(f"http://both.example:{port}/", resolver=lambda _host, _port: ["10.0.0.1", "127.0.0.1"])
     assert heard == []
 
 

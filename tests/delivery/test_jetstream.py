@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import ssl
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -100,6 +101,25 @@ def test_what_is_too_large_never_will_be_taken(server):
         stream.deliver(instruction(reason="r" * 9000))
     with sending(server, stream="SMALL", subject="small") as stream, pytest.raises(RefusedForGood, match="the stream"):
         stream.deliver(instruction())
+
+
+def test_where_one_address_of_a_server_is_dead_the_next_is_tried(server):
+    reached = Egress(["127.0.0.0/8", "::1/128"])
+    for dead in ("::1", "127.0.0.2"):
+        named = {"url": "nats://bus.example", "resolver": lambda _host, _port, dead=dead: [dead, "127.0.0.1"]}
+        with sending(server, reached, **named) as stream:
+            assert stream.deliver(instruction("case-7.000001")) == Receipt(confirmed=False)
+    forbidden = {"url": "nats://bus.example", "resolver": lambda _host, _port: ["127.0.0.1", "::1"]}
+    with sending(server, **forbidden) as stream:
+        assert "may not be reached" in not_taken(stream)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one loopback address")
+def test_an_address_of_a_server_that_is_silent_leaves_time_for_the_next(server):
+    with silence("127.0.0.2", server):
+        named = {"url": "nats://bus.example", "resolver": lambda _host, _port: ["127.0.0.2", "127.0.0.1"]}
+        with sending(server, **named) as stream:
+            assert stream.deliver(instruction("case-7.000001")) == Receipt(confirmed=False)
 
 
 def test_a_server_that_was_down_is_used_once_it_is_up(tmp_path):
