@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hashmatch import setting_values as values
 from hashmatch.address import Address
-from hashmatch.errors import BadConfig, Malformed
-from hashmatch.roles import roles_from
+from hashmatch.errors import BadConfig
 
 PREFIX = "HASHMATCH_"
 FILE_VARIABLE = "HASHMATCH_CONFIG"  # the file of settings, where --config names none
@@ -41,222 +41,123 @@ def _setting(default: Any, parse: Callable[[Any], Any], help_: str) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _whole(low: int, high: int) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        number = int(value)
-        if isinstance(value, bool | float) or not low <= number <= high:
-            raise ValueError(f"want a whole number {low}..{high}")
-        return number
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        number = float(value)
-        if not low <= number <= high:
-            raise ValueError(f"want {low:g}..{high:g}")
-        return number
-
-    return parse
-
-
-def _one_of(*allowed: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value not in allowed:
-            raise ValueError(f"want one of {', '.join(allowed)}")
-        return str(value)
-
-    return parse
-
-
-def _yes_no(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if str(value).lower() not in known:
-        raise ValueError("want true or false")
-    return known[str(value).lower()]
-
-
-def _path(value: Any) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError("want a path")
-    return Path(value).expanduser()
-
-
-def _path_or_none(value: Any) -> Path | None:
-    return None if value in ("", None) else _path(value)
-
-
-def _address(value: Any) -> str:
-    """`host:port`; whether it may be reached from elsewhere is decided once all settings are known."""
-    return str(Address.parse(str(value)))
-
-
-def _address_or_none(value: Any) -> str:
-    return "" if value == "" else _address(value)
-
-
-def _metrics_address(value: Any) -> str:
-    return str(value) if value in ("", "auto") else _address(value)
-
-
-def _url_or_none(value: Any) -> str:
-    if value and not str(value).startswith(("http://", "https://")):
-        raise ValueError("want an http or https URL")
-    return str(value)
-
-
-def _retention(value: Any) -> int:
-    days = _whole(0, 36_500)(value)
-    if 0 < days < 31:
-        raise ValueError("want 0, or at least 31: it goes by whole months")
-    return days
-
-
-def _origin(value: Any) -> str:
-    """As C2SP's signed notes want a key's name: no white space, no plus."""
-    if not isinstance(value, str) or len(value) > 128 or not value.isprintable() or set(value) & set(" +"):
-        raise ValueError("want at most 128 printable characters without spaces and plus signs")
-    return value
-
-
-def _places(value: Any) -> tuple[str, ...]:
-    """A list in a file; in a variable, separated by commas."""
-    places = tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    if not isinstance(places, list | tuple) or not all(isinstance(place, str) for place in places):
-        raise ValueError("want a list of paths and https URLs")
-    for place in places:
-        if not place.startswith(("/", "https://", "http://127.0.0.1:", "http://localhost:")):
-            raise ValueError(f"{place}: want an absolute path, or an https URL")
-    return tuple(places)
-
-
-def _witnesses(value: Any) -> tuple[str, ...]:
-    """A list in a file; in a variable, separated by commas."""
-    found = tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
-        raise ValueError("want a list of 'URL name+hash+base64'")
-    for one in found:
-        url, _, key = one.partition(" ")
-        if not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")) or key.count("+") < 2:
-            raise ValueError(f"{one}: want an https URL, a space, and the witness's verifier key")
-    return tuple(found)
-
-
-def _accounts(value: Any) -> dict[str, tuple[str, ...]]:
-    """Roles by account name: a table in a file; in a variable "ann=analyst+detail,bob=approver"."""
-    if isinstance(value, str):
-        value = {
-            name: roles.split("+") for name, _, roles in (part.partition("=") for part in value.split(",") if part)
-        }
-    if not isinstance(value, dict) or not all(isinstance(roles, list | tuple) for roles in value.values()):
-        raise ValueError("want a table: account = [role, …]")
-    try:
-        return {str(name): tuple(sorted(roles_from(map(str, roles), "accounts"))) for name, roles in value.items()}
-    except Malformed as e:
-        raise ValueError(e.problem) from e
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything an operator can set. Each field's help says its unit."""
 
-    state: Path = _setting(Path("hashmatch-state"), _path, "directory of all state")
-    listen: str = _setting("127.0.0.1:50051", _address, "address to serve gRPC on")
+    state: Path = _setting(Path("hashmatch-state"), values.path, "directory of all state")
+    listen: str = _setting("127.0.0.1:50051", values.address, "address to serve gRPC on")
     workers: int = _setting(
-        os.cpu_count() or 1, _whole(1, 256), "decode workers"
+        os.cpu_count() or 1, values.whole(1, 256), "decode workers"
     )  # fmt: skip
     processes: int = _setting(
-        1, _whole(1, 64), "server processes that share the address; they share the decode workers"
+        1, values.whole(1, 64), "server processes that share the address; they share the decode workers"
     )
     auth: str = _setting(
-        "auto", _one_of("auto", "required", "open"),
+        "auto", values.one_of("auto", "required", "open"),
         "'required': callers show a key or a certificate; 'open': they need not, on loopback alone; 'auto': open until "
         "the first key is made",
     )  # fmt: skip
     tls_certificate: Path | None = _setting(
-        None, _path_or_none, "PEM file of the certificate chain; read anew when changed"
+        None, values.path_or_none, "PEM file of the certificate chain; read anew when changed"
     )
-    tls_key: Path | None = _setting(None, _path_or_none, "PEM file of its private key")
+    tls_key: Path | None = _setting(None, values.path_or_none, "PEM file of its private key")
     tls_client_ca: Path | None = _setting(
-        None, _path_or_none, "PEM file of authorities; every caller must then have a certificate of theirs"
+        None, values.path_or_none, "PEM file of authorities; every caller must then have a certificate of theirs"
     )  # fmt: skip
     accounts: Mapping[str, tuple[str, ...]] = _setting(
-        {}, _accounts, "roles of this machine's accounts in the command line; none: every role"
+        {}, values.accounts, "roles of this machine's accounts in the command line; none: every role"
     )  # fmt: skip
     walls: str = _setting(
-        "required", _one_of("required", "available"),
+        "required", values.one_of("required", "available"),
         "'required' refuses to start where the kernel lacks a wall of the sandbox; 'available' takes those there are",
     )  # fmt: skip
-    recipes: Path | None = _setting(None, _path, "directory whose recipe files replace the packaged ones")
-    max_media_bytes: int = _setting(32 << 20, _whole(1 << 10, 64 << 20), "largest media accepted, bytes")
-    decode_seconds: float = _setting(4.0, _seconds(0.1, 60), "wall time for one item in a decode worker, seconds")
+    recipes: Path | None = _setting(None, values.path, "directory whose recipe files replace the packaged ones")
+    max_media_bytes: int = _setting(32 << 20, values.whole(1 << 10, 64 << 20), "largest media accepted, bytes")
+    decode_seconds: float = _setting(4.0, values.seconds(0.1, 60), "wall time for one item in a decode worker, seconds")
     worker_memory_bytes: int = _setting(
-        480 << 20, _whole(128 << 20, 8 << 30), "most memory of one decode worker, bytes"
+        480 << 20, values.whole(128 << 20, 8 << 30), "most memory of one decode worker, bytes"
     )  # fmt: skip
-    queue: int = _setting(64, _whole(1, 10_000), "submissions that may wait for a decode worker")
+    queue: int = _setting(64, values.whole(1, 10_000), "submissions that may wait for a decode worker")
     queue_ms: int = _setting(
-        150, _whole(1, 60_000), "how long a submission may have to wait for a decode worker; beyond, it is refused, ms"
+        150, values.whole(1, 60_000),
+        "how long a submission may have to wait for a decode worker; beyond, it is refused, ms"
     )  # fmt: skip
-    in_flight: int = _setting(256, _whole(1, 100_000), "requests answered at once; look-ups by fingerprint apart")
-    connections: int = _setting(20_000, _whole(1, 1_000_000), "connections held at once")
+    in_flight: int = _setting(256, values.whole(1, 100_000), "requests answered at once; look-ups by fingerprint apart")
+    connections: int = _setting(20_000, values.whole(1, 1_000_000), "connections held at once")
     in_flight_bytes: int = _setting(
-        256 << 20, _whole(1 << 20, 64 << 30), "media held for unanswered submissions, bytes"
+        256 << 20, values.whole(1 << 20, 64 << 30), "media held for unanswered submissions, bytes"
     )  # fmt: skip
     spool_bytes: int = _setting(
-        1 << 20, _whole(0, 64 << 20), "of a chunked upload, held in memory while it comes; the rest is spooled, bytes"
+        1 << 20, values.whole(0, 64 << 20),
+        "of a chunked upload, held in memory while it comes; the rest is spooled, bytes"
     )  # fmt: skip
     spooled_bytes: int = _setting(
-        4 << 30, _whole(1 << 20, 1 << 44), "spooled on the disk for uploads that are still coming, all together, bytes"
+        4 << 30, values.whole(1 << 20, 1 << 44),
+        "spooled on the disk for uploads that are still coming, all together, bytes"
     )  # fmt: skip
-    poll_ms: int = _setting(25, _whole(1, 10_000), "how often the lists are looked at for changes, milliseconds")
-    canary_seconds: float = _setting(60.0, _seconds(0.1, 86_400), "how often every list's canary is searched, seconds")
-    idempotency_hours: float = _setting(168.0, _seconds(0.01, 87_600), "how long a request id is remembered, hours")
-    log_no_match: bool = _setting(False, _yes_no, "log every NO_MATCH whole, not only as counts")
+    poll_ms: int = _setting(25, values.whole(1, 10_000), "how often the lists are looked at for changes, milliseconds")
+    canary_seconds: float = _setting(
+        60.0, values.seconds(0.1, 86_400), "how often every list's canary is searched, seconds"
+    )
+    idempotency_hours: float = _setting(
+        168.0, values.seconds(0.01, 87_600), "how long a request id is remembered, hours"
+    )
+    log_no_match: bool = _setting(False, values.yes_no, "log every NO_MATCH whole, not only as counts")
     log_origin: str = _setting(
         "",
-        _origin,
+        values.origin,
         "name of a new log, as its checkpoints give it, such as hashmatch.example.org/log; empty: random",
     )
     log_publish: tuple[str, ...] = _setting(
         (),
-        _places,
+        values.places,
         "where checkpoints are also put, so that a rewritten log is caught: directories, https URLs",
     )
     log_witnesses: tuple[str, ...] = _setting(
-        (), _witnesses, "who cosigns checkpoints, each as 'URL name+hash+base64': c2sp.org/tlog-witness"
+        (), values.witnesses, "who cosigns checkpoints, each as 'URL name+hash+base64': c2sp.org/tlog-witness"
     )
     log_retention_days: int = _setting(
-        0, _retention, "after which what is personal in logged verdicts is erased, in whole months; 0: never"
+        0, values.retention, "after which what is personal in logged verdicts is erased, in whole months; 0: never"
     )
-    cases: bool = _setting(True, _yes_no, "open a case for every MATCH that is not of lists in shadow mode alone")
+    cases: bool = _setting(True, values.yes_no, "open a case for every MATCH that is not of lists in shadow mode alone")
     policy: Path | None = _setting(
-        None, _path_or_none, "TOML file of what follows from a match; none: the policy that comes with hashmatch"
+        None, values.path_or_none, "TOML file of what follows from a match; none: the policy that comes with hashmatch"
     )
     policy_persons: int = _setting(
-        2, _whole(1, 2), "persons who must agree to another policy; 1: a server takes its file over; the log says so"
+        2, values.whole(1, 2),
+        "persons who must agree to another policy; 1: a server takes its file over; the log says so"
     )  # fmt: skip
     workflow: Path | None = _setting(
-        None, _path_or_none, "TOML file of destinations and of who reports; none: nothing is sent"
+        None, values.path_or_none, "TOML file of destinations and of who reports; none: nothing is sent"
     )
     traffic_sample: int = _setting(
-        100_000, _whole(0, 10_000_000), "items of recent traffic kept to try lists on; 0 keeps none"
+        100_000, values.whole(0, 10_000_000), "items of recent traffic kept to try lists on; 0 keeps none"
     )  # fmt: skip
-    traffic_days: int = _setting(7, _whole(1, 90), "how long they are kept, days")
-    drain_seconds: float = _setting(10.0, _seconds(0, 600), "how long a stopping server finishes what is in flight")
+    traffic_days: int = _setting(7, values.whole(1, 90), "how long they are kept, days")
+    drain_seconds: float = _setting(
+        10.0, values.seconds(0, 600), "how long a stopping server finishes what is in flight"
+    )
     metrics_listen: str = _setting(
-        "auto", _metrics_address,
+        "auto", values.metrics_address,
         "address of metrics and probes over HTTP; auto: 127.0.0.1:9464, or a free port where it is taken; empty: none",
     )  # fmt: skip
-    http_listen: str = _setting("", _address_or_none, "address of the HTTP and JSON gateway; empty: none")
-    log_format: str = _setting("text", _one_of("text", "json"), "form of the trace on standard error")
-    log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least severe line of the trace")
-    tracing_endpoint: str = _setting(
-        "", _url_or_none, "OTLP/HTTP endpoint that spans are sent to; empty: none are made"
+    kpi_seconds: float = _setting(
+        300.0, values.seconds_or_never(1, 86_400),
+        "how often the figures of `hashmatch kpi` are computed for metrics, seconds; 0: never",
+    )  # fmt: skip
+    kpi_window_days: int = _setting(30, values.whole(1, 3650), "age of the cases whose times metrics tell, days")
+    http_listen: str = _setting("", values.address_or_none, "address of the HTTP and JSON gateway; empty: none")
+    log_format: str = _setting("text", values.one_of("text", "json"), "form of the trace on standard error")
+    log_level: str = _setting(
+        "info", values.one_of("debug", "info", "warning", "error"), "least severe line of the trace"
     )
-    tracing_permille: int = _setting(10, _whole(0, 1000), "of calls without a trace of their own, how many get one")
+    tracing_endpoint: str = _setting(
+        "", values.url_or_none, "OTLP/HTTP endpoint that spans are sent to; empty: none are made"
+    )
+    tracing_permille: int = _setting(
+        10, values.whole(0, 1000), "of calls without a trace of their own, how many get one"
+    )
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
@@ -278,7 +179,7 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
     Raises:
         BadConfig: an unknown key or an impossible value; names it and its source.
     """
-    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     origins = dict.fromkeys(FIELDS, "built in")
     for origin, given in (
         *(((str(file), _read(file)),) if file else ()),
@@ -289,11 +190,11 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
             if key not in FIELDS:
                 raise BadConfig(f"{origin}: unknown setting '{key}'; known: {', '.join(sorted(FIELDS))}")
             try:
-                values[key] = FIELDS[key].metadata["parse"](value)
+                found[key] = FIELDS[key].metadata["parse"](value)
             except (ValueError, TypeError) as e:
                 raise BadConfig(f"{origin}: {key} = {value!r}: {e}") from e
             origins[key] = origin
-    settings = Settings(**values)
+    settings = Settings(**found)
     _agree(settings)
     return Loaded(settings, origins)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import timedelta
 
 from hashmatch import clock, office
 from hashmatch.cli import format, log_opening
@@ -12,13 +13,18 @@ from hashmatch.workflow.kpi_times import Share
 
 
 def add_parser(verbs: Verbs) -> None:
-    verb(verbs, "kpi", run, "how fast, how right and how complete the work is", "example:\n  hashmatch kpi --json")
+    one = verb(
+        verbs, "kpi", run, "how fast, how right and how complete the work is", "example:\n  hashmatch kpi --days 30"
+    )
+    one.add_argument("--days", type=int, metavar="N", help="times and clocks of cases so old at most, and of open ones")
 
 
 def run(args: argparse.Namespace) -> int:
     with log_opening.opened(args, "kpi") as ledger:
         policy = office.policy_in_force(ledger, args.settings).now
-        found = figures.figures(ledger, office.casework(ledger, args.settings), policy, clock.now())
+        now = clock.now()
+        since = now - timedelta(days=args.days) if args.days else None
+        found = figures.figures(ledger, policy, now, since=since)
     if args.json:
         format.emit(figures.told(found))
         return 0

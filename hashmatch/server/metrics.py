@@ -28,6 +28,7 @@ from hashmatch import __version__, clock
 from hashmatch.app import Service
 from hashmatch.lists import terms
 from hashmatch.roles import RPCS
+from hashmatch.server import kpi_metrics
 from hashmatch.server.admission import Admission, Kind
 from hashmatch.v1.audit_pb2 import VerdictRecord
 from hashmatch.v1.cases_pb2 import Case
@@ -101,6 +102,7 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     **{name: labels for name, (_, labels) in _COUNTERS.items()},
     **{name: labels for name, (_, labels, _) in _HISTOGRAMS.items()},
     **{name: labels for name, (_, labels, _) in _GAUGES.items()},
+    **kpi_metrics.GAUGES,
 }
 """Every metric with its labels."""
 

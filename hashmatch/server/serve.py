@@ -29,6 +29,7 @@ from hashmatch.server.gate import Gate
 from hashmatch.server.health import Health
 from hashmatch.server.judge import Judge
 from hashmatch.server.lists import ListServicer
+from hashmatch.server.measuring import Measuring
 from hashmatch.server.metrics import Metrics
 from hashmatch.server.monitor import Monitor
 from hashmatch.server.reload import LOOK_SECONDS, Reloader
@@ -116,9 +117,12 @@ class Server:
             self._gate = Gate(self._callers, self._metrics, self._tracing, self._judge.read, self._judge.missed)
             self._grpc = self._listening()
             if self._part.metrics and self._settings.metrics_listen:
+                measuring = Measuring(self._settings)
+                closing.callback(measuring.close)
                 self._monitor = Monitor(
-                    self._settings.metrics_listen, text=self._metrics.text, live=self.not_live, ready=self.not_ready
-                )
+                    self._settings.metrics_listen, text=lambda: self._metrics.text() + measuring.text(),
+                    live=self.not_live, ready=self.not_ready,
+                )  # fmt: skip
                 closing.callback(self._monitor.close)
             await self._grpc.start()
             try:

@@ -36,6 +36,7 @@ from hashmatch.address import Address
 from hashmatch.config import Settings
 from hashmatch.errors import BadConfig, HashmatchError, Unavailable
 from hashmatch.server import lifecycle, metrics
+from hashmatch.server.measuring import Measuring
 from hashmatch.server.monitor import Monitor
 from hashmatch.server.sockets import bound
 
@@ -57,6 +58,7 @@ class Supervisor:
         self._children: dict[int, _Child] = {}  # by place, 0 to processes - 1
         self._failure: HashmatchError | None = None
         self._announced = False
+        self._measuring: Measuring | None = None
 
     async def run(self) -> None:
         """Runs until SIGTERM or SIGINT.
@@ -78,9 +80,11 @@ class Supervisor:
             os.environ[metrics.MULTIPROCESS_VARIABLE] = str(counts)
             self._monitor = None
             if settings.metrics_listen:
+                measuring = self._measuring = Measuring(settings)
+                closing.callback(measuring.close)
                 self._monitor = Monitor(
-                    settings.metrics_listen, text=lambda: generate_latest(metrics.gathered()), live=self.not_live,
-                    ready=self.not_ready,
+                    settings.metrics_listen, live=self.not_live, ready=self.not_ready,
+                    text=lambda: generate_latest(metrics.gathered()) + measuring.text(),
                 )  # fmt: skip
                 closing.callback(self._monitor.close)
             places = [asyncio.create_task(self._keep(place)) for place in range(settings.processes)]
@@ -171,11 +175,11 @@ class Supervisor:
 
     def _reap_orphans(self) -> None:
         """Where this is process 1 of a container, workers whose server was killed become its children."""
-        own = {child.pid for child in self._children.values()}
+        own = {child.pid for child in self._children.values()} | {self._measuring.pid if self._measuring else 0}
         with suppress(ChildProcessError):
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 if ended.si_pid in own:
-                    return  # asyncio waits for it
+                    return  # it is waited for
                 os.waitpid(ended.si_pid, os.WNOHANG)
 
     def _reload(self) -> None:

@@ -82,12 +82,6 @@ class Blind:
             spelling(row.assigned_to) == spelling(name) and not row.second for row in self._of_case(txn, case_id)
         )
 
-    def pairs(self, txn: Txn) -> Iterator[tuple[str, str]]:
-        """What the first and the second made of each case that was looked at twice."""
-        for _, row in self._reviews.under(txn, b""):
-            if row.second:
-                yield Decision.Name(row.first), Decision.Name(row.second)
-
     def review(
         self, log: Appending, review_id: str, *, by: str, decision: Decision.ValueType
     ) -> tuple[BlindReview, bool]:
@@ -115,6 +109,13 @@ class Blind:
 
     def _of_case(self, txn: Txn, case_id: str) -> Iterator[BlindReview]:
         return (row for _, row in self._reviews.under(txn, f"{case_id}\0".encode()))
+
+
+def pairs(env: Env, txn: Txn) -> Iterator[tuple[str, str]]:
+    """What the first and the second made of each case that was looked at twice."""
+    for _, row in Messages(env, tables.BLIND_REVIEWS, BlindReview).under(txn, b""):
+        if row.second:
+            yield Decision.Name(row.first), Decision.Name(row.second)
 
 
 def undecided(case: Case) -> Case:

@@ -16,12 +16,12 @@ from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_UNSPECIFIED, VerdictR
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, CaseItem, CaseState
 from hashmatch.v1.cases_pb2 import Decision as Decided
 from hashmatch.v1.common_pb2 import FINDING_MATCH
-from hashmatch.workflow import kpi
+from hashmatch.workflow import blind, kpi
 from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.agreement import Agreement, agreement
 from hashmatch.workflow.case import State
 from hashmatch.workflow.case_facts import state_of
-from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.kpi import ActionOutcome, CaseTimes, Decision, Milestone, Outcome
 from hashmatch.workflow.kpi_times import Backlog, Share, Times
 from hashmatch.workflow.policy import Policy
@@ -35,6 +35,7 @@ _CLOCKS: Final = {
     Milestone.CONTAINED: "contain", Milestone.ACKNOWLEDGED: "acknowledge", Milestone.DECIDED: "decide",
     Milestone.REPORTED: "report",
 }  # fmt: skip
+_WAITING: Final = (sending.State.REQUESTED.value, sending.State.DELIVERED.value)
 PAGE: Final = 500  # cases, events read in one transaction
 
 
@@ -55,29 +56,36 @@ class Figures:
     reported: kpi.Completeness
     looks: Mapping[str, int]  # at evidence, by level
     instructions: Mapping[str, int]  # by what became of them
+    waiting: int  # of them, those that nobody has said are done, and that are not given up
+    given_up: int  # those that wait for a person
     exposure_minutes: float
 
 
-def figures(ledger: Ledger, work: Casework, policy: Policy, now: datetime) -> Figures:
+def figures(ledger: Ledger, policy: Policy, now: datetime, *, since: datetime | None = None) -> Figures:
     """The figures as they are now.
 
+    Args:
+        since: times and clocks are told of the cases detected from then on, and of all that are open; None: of all.
     Raises:
         Corrupt: a row is damaged.
     """
     last = ledger.last_sequence()  # what comes during the reading is the next time's
-    cases = list({case.id: case for case in _cases(ledger, work)}.values())
+    store, outbox = CaseStore(ledger.env, ledger.sealing), sending.Outbox(ledger.env, ledger.sealing)
+    cases = list({case.id: case for case in _cases(ledger, store)}.values())
     rows = [_times(case) for case in cases]
+    lately = [row for row in rows if since is None or row.closed is None or row.detected >= since]
     decisions: list[Decision] = []
     outcomes: list[ActionOutcome] = []
     clusters: list[tuple[str, int]] = []
-    instructions: dict[str, int] = {}
+    instructions: Counter[str] = Counter()
+    given_up = 0
     facts: list[kpi.ReportFacts] = []
     for case in cases:
         with ledger.env.read() as txn:
-            items = list(work.store.items(txn, case.id))
-            sent = list(work.outbox.of_case(txn, case.id))
-        for one in sent:
-            instructions[sending.state_of(one).value] = instructions.get(sending.state_of(one).value, 0) + 1
+            items = list(store.items(txn, case.id))
+            sent = list(outbox.of_case(txn, case.id))
+        instructions.update(sending.state_of(one).value for one in sent)
+        given_up += sum(sending.state_of(one) in sending.GIVEN_UP and not one.accepted_by for one in sent)
         clusters += [(case.id, item.cluster) for item in items]
         decided = case.reviews[-1].decision if case.HasField("decided_at") and case.reviews else None
         asked = {one.verdict_id for one in sent}
@@ -101,23 +109,24 @@ def figures(ledger: Ledger, work: Casework, policy: Policy, now: datetime) -> Fi
     }
     shown = [event.revealed for event in _events(ledger) if event.HasField("revealed")]
     with ledger.env.read() as txn:
-        blind = list(work.blind.pairs(txn)) if work.blind is not None else []
+        looked_twice = list(blind.pairs(ledger.env, txn))
     return Figures(
-        cases=len(cases), times={one: kpi.times(rows, one, now) for one in Milestone},
-        attained={one: kpi.attainment(rows, one, found, now) for one, found in clocks.items()},
+        cases=len(cases), times={one: kpi.times(lately, one, now) for one in Milestone},
+        attained={one: kpi.attainment(lately, one, found, now) for one, found in clocks.items()},
         backlog=kpi.backlog(rows, now), precision=kpi.precision(decisions), reversed_=kpi.reversals(outcomes),
         copies=kpi.duplicates(clusters), reconciled=kpi.reconcile(matches, outcomes),
-        agreement=agreement(_pairs(cases)), blind=agreement(blind), reported=kpi.completeness(facts),
-        instructions=dict(sorted(instructions.items())), looks=dict(Counter(one.level for one in shown)),
+        agreement=agreement(_pairs(cases)), blind=agreement(looked_twice), reported=kpi.completeness(facts),
+        instructions=dict(sorted(instructions.items())), waiting=sum(instructions[one] for one in _WAITING),
+        given_up=given_up, looks=dict(Counter(one.level for one in shown)),
         exposure_minutes=sum(one.seconds for one in shown) / 60,
     )  # fmt: skip
 
 
-def _cases(ledger: Ledger, work: Casework) -> Iterator[Case]:
+def _cases(ledger: Ledger, store: CaseStore) -> Iterator[Case]:
     every, after = set(CaseState.values()), b""
     while True:
         with ledger.env.read() as txn:
-            page, after = work.store.page(txn, states=every, after=after, limit=PAGE)
+            page, after = store.page(txn, states=every, after=after, limit=PAGE)
         yield from page
         if not after:
             return
@@ -238,6 +247,7 @@ def told(found: Figures) -> dict[str, Any]:
         },
         "looks": dict(found.looks),
         "instructions": dict(found.instructions),
+        "outbox": {"waiting": found.waiting, "given_up": found.given_up},
         "exposure_minutes": found.exposure_minutes,
     }  # fmt: skip
 

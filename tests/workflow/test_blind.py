@@ -7,7 +7,7 @@ import pytest
 from hashmatch.errors import Forbidden, Malformed, NotFound, Refused
 from hashmatch.roles import Role
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM
-from hashmatch.workflow.blind import Blind
+from hashmatch.workflow.blind import Blind, pairs
 from hashmatch.workflow.case import State
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.double_review import Sampling
@@ -54,7 +54,7 @@ def test_another_is_asked_and_is_not_told_what_was_decided(work, people):
     with pytest.raises(Refused):
         work.do("review_blind", row.id, by=name, decision=DECISION_CLEAR)
     with work.ledger.env.read() as txn:
-        assert list(work.cases.blind.pairs(txn)) == [("DECISION_CONFIRM", "DECISION_CONFIRM")]
+        assert list(pairs(work.ledger.env, txn)) == [("DECISION_CONFIRM", "DECISION_CONFIRM")]
 
 
 def test_where_the_two_differ_a_lead_is_asked(work, people):
