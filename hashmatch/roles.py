@@ -109,7 +109,9 @@ RPCS: Mapping[str, Permission] = {
     f"{_CASES}AskGrant": Role.REVIEWER,
     f"{_CASES}ApproveGrant": Role.LEAD,
     f"{_CASES}ViewEvidence": Role.REVIEWER,
+    f"{_CASES}ListGrants": Role.LEAD,
     f"{_CASES}DestroyEvidence": Role.LE_LIAISON,
+    f"{_CASES}ListDueEvidence": Role.LE_LIAISON,
     # What a user tells is brought by who uploads or reviews; what an agency asks, by the liaison alone.
     f"{_CASES}OpenInquiry": Open.CALLER,
     f"{_CASES}ListInquiries": Role.LE_LIAISON,
@@ -210,6 +212,7 @@ VERBS: Mapping[str, Permission] = {
     "evidence view": Role.REVIEWER,
     "evidence grant": Role.REVIEWER,
     "evidence approve": Role.LEAD,
+    "evidence grants": Role.LEAD,
     "evidence destroy": Role.LE_LIAISON,
     "evidence due": Role.LE_LIAISON,
     "evidence check": Role.ADMIN,

@@ -8,7 +8,7 @@ from datetime import UTC
 from pathlib import Path
 
 from hashmatch import app, clock
-from hashmatch.cli import format, office_opening
+from hashmatch.cli import evidence_lists, format, office_opening
 from hashmatch.cli.accounts import by
 from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs, group, verb
@@ -68,8 +68,7 @@ def add_parser(verbs: Verbs) -> None:
     one.add_argument("case", metavar="CASE", help="its id")
     one.add_argument("--ground", required=True, metavar="TEXT", help="for the certificate in the log")
     one.add_argument("--inquiry", default="", metavar="INQUIRY", help="of the agency that asks for it")
-    verb(evidence, "due", due, "closed cases whose evidence nothing keeps any more",
-         "example:\n  hashmatch evidence due")  # fmt: skip
+    evidence_lists.add_parser(evidence)
     verb(evidence, "check", check, "read everything that is sealed, and tell what is damaged",
          "example:\n  hashmatch evidence check")  # fmt: skip
     one = verb(evidence, "orphans", orphans, "what is sealed and no case names", ORPHANS_EXAMPLE)
@@ -168,22 +167,6 @@ def destroy(args: argparse.Namespace) -> int:
         print(f"case {case.id}: {number} items destroyed; the certificate is in the log")
     else:
         print(f"case {case.id}: {case.destroy_asked_by} asks for destruction: another person must agree")
-    return 0
-
-
-def due(args: argparse.Namespace) -> int:
-    with office_opening.reading(args, "evidence due", evidence=True) as office:
-        found = list(office.destroying.due(clock.now()))
-    if args.json:
-        for case in found:
-            format.emit(as_dict(case))
-    elif found:
-        format.table(
-            [(c.id, str(c.items), f"{c.closed_at.ToDatetime(UTC):%Y-%m-%d}", c.destroy_asked_by) for c in found],
-            ("case", "items", "closed", "asked for by"),
-        )
-    else:
-        print("nothing is due")
     return 0
 
 

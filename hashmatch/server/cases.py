@@ -11,6 +11,7 @@ from hashmatch.audit.leaves import Appending
 from hashmatch.errors import Forbidden, Malformed
 from hashmatch.server.case_calls import Context, limit, person
 from hashmatch.server.evidence import EvidenceCalls
+from hashmatch.server.evidence_lists import EvidenceListCalls
 from hashmatch.server.inquiries import InquiryCalls
 from hashmatch.server.pages import PageCalls
 from hashmatch.server.policies import PolicyCalls
@@ -24,8 +25,14 @@ MAX_ITEMS = 1000
 
 
 class CaseServicer(
-    EvidenceCalls, InquiryCalls, PageCalls, PolicyCalls, ReportCalls, cases_pb2_grpc.CaseServiceServicer
-):  # fmt: skip
+    EvidenceCalls,
+    EvidenceListCalls,
+    InquiryCalls,
+    PageCalls,
+    PolicyCalls,
+    ReportCalls,
+    cases_pb2_grpc.CaseServiceServicer,
+):
     """The cases of one service."""
 
     async def ListCases(self, request: cases_pb2.ListCasesRequest, context: Context) -> cases_pb2.ListCasesResponse:

@@ -219,6 +219,16 @@ class CaseServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyResponse.FromString,
                 _registered_method=True)
+        self.ListGrants = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ListGrants',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListGrantsRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListGrantsResponse.FromString,
+                _registered_method=True)
+        self.ListDueEvidence = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ListDueEvidence',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceResponse.FromString,
+                _registered_method=True)
 
 
 class CaseServiceServicer:
@@ -483,6 +493,20 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGrants(self, request, context):
+        """Who may see, or saw, more of which case's evidence, by whose leave and until when.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDueEvidence(self, request, context):
+        """Closed cases whose evidence nothing keeps any more, for two persons to destroy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -670,6 +694,16 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.WithdrawPolicy,
                     request_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyResponse.SerializeToString,
+            ),
+            'ListGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGrants,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListGrantsRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListGrantsResponse.SerializeToString,
+            ),
+            'ListDueEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDueEvidence,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1671,6 +1705,60 @@ class CaseService:
             '/hashmatch.v1.CaseService/WithdrawPolicy',
             hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyRequest.SerializeToString,
             hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ListGrants',
+            hashmatch_dot_v1_dot_cases__pb2.ListGrantsRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ListGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDueEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ListDueEvidence',
+            hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

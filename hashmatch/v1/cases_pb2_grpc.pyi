@@ -107,6 +107,10 @@ class CaseServiceStub:
     """Puts into force what another person proposed."""
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_cases_pb2.WithdrawPolicyRequest, _cases_pb2.WithdrawPolicyResponse]
     """Takes back what was proposed."""
+    ListGrants: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListGrantsRequest, _cases_pb2.ListGrantsResponse]
+    """Who may see, or saw, more of which case's evidence, by whose leave and until when."""
+    ListDueEvidence: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListDueEvidenceRequest, _cases_pb2.ListDueEvidenceResponse]
+    """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
 
 @_typing.type_check_only
 class CaseServiceAsyncStub(CaseServiceStub):
@@ -185,6 +189,10 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """Puts into force what another person proposed."""
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_cases_pb2.WithdrawPolicyRequest, _cases_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Takes back what was proposed."""
+    ListGrants: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListGrantsRequest, _cases_pb2.ListGrantsResponse]  # type: ignore[assignment]
+    """Who may see, or saw, more of which case's evidence, by whose leave and until when."""
+    ListDueEvidence: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListDueEvidenceRequest, _cases_pb2.ListDueEvidenceResponse]  # type: ignore[assignment]
+    """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
 
 class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -482,5 +490,21 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.WithdrawPolicyResponse, _abc.Awaitable[_cases_pb2.WithdrawPolicyResponse]]:
         """Takes back what was proposed."""
+
+    @_abc_1.abstractmethod
+    def ListGrants(
+        self,
+        request: _cases_pb2.ListGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ListGrantsResponse, _abc.Awaitable[_cases_pb2.ListGrantsResponse]]:
+        """Who may see, or saw, more of which case's evidence, by whose leave and until when."""
+
+    @_abc_1.abstractmethod
+    def ListDueEvidence(
+        self,
+        request: _cases_pb2.ListDueEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ListDueEvidenceResponse, _abc.Awaitable[_cases_pb2.ListDueEvidenceResponse]]:
+        """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
 
 def add_CaseServiceServicer_to_server(servicer: CaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

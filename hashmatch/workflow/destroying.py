@@ -21,7 +21,7 @@ from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import Corrupt, HashmatchError, Malformed, NotFound, Refused
 from hashmatch.store.env import Txn
 from hashmatch.v1.audit_pb2 import Event
-from hashmatch.v1.cases_pb2 import CASE_STATE_CLOSED, Case, CaseItem, CaseState, InquiryRecord
+from hashmatch.v1.cases_pb2 import CASE_STATE_CLOSED, Case, CaseItem, CaseState, DueEvidence, InquiryRecord
 from hashmatch.workflow import destruction
 from hashmatch.workflow.case_steps import Kept
 from hashmatch.workflow.casework import Casework
@@ -218,15 +218,13 @@ class Destroying:
             raise failure
         return len(done)
 
-    def due(self, now: datetime) -> Iterator[Case]:
-        """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
-        after = b""
-        while True:
-            with self._ledger.env.read() as txn:
-                page, after = self._cases.store.page(txn, states={CASE_STATE_CLOSED}, after=after, limit=AT_ONCE)
-                yield from [case for case in page if self._is_due(txn, case, now)]
-            if not after:
-                return
+    def due(
+        self, txn: Txn, now: datetime, *, after: bytes = b"", limit: int = AT_ONCE
+    ) -> tuple[list[DueEvidence], bytes]:
+        """Closed cases whose evidence nothing keeps any more, for two persons to destroy: of the next `limit` closed
+        ones, and where those end; b"" at the last."""
+        page, after = self._cases.store.page(txn, states={CASE_STATE_CLOSED}, after=after, limit=limit)
+        return [one for case in page if (one := self._due(txn, case, now)) is not None], after
 
     def keeps(self, verdict_id: str) -> bool:
         """Whether what was uploaded is to be there, by the ledger: it was sealed, and not destroyed since."""
@@ -249,12 +247,17 @@ class Destroying:
             if not after:
                 return
 
-    def _is_due(self, txn: Txn, case: Case, now: datetime) -> bool:
-        if not any(_kept(item) for item in self._cases.store.items(txn, case.id)):
-            return False
+    def _due(self, txn: Txn, case: Case, now: datetime) -> DueEvidence | None:
+        kept = [item for item in self._cases.store.items(txn, case.id) if _kept(item)]
         record = Record(case_id=case.id, part=Part.MEDIA, retain_until=self._retained(case))
         holds = [hold_of(one) for one in self._cases.store.holds(txn, case.id)]
-        return destruction.destructible(record, holds, now).allowed
+        if not kept or not destruction.destructible(record, holds, now).allowed:
+            return None
+        since, rule = destruction.freed(record, holds)
+        due = DueEvidence(case=case, rule=rule, items=len(kept), bytes=sum(item.evidence_bytes for item in kept))
+        if since is not None:
+            due.since.CopyFrom(convert.timestamp(since))
+        return due
 
     def _retained(self, case: Case) -> datetime:
         return case.closed_at.ToDatetime(UTC) + self._retention

@@ -147,6 +147,17 @@ def destructible(
     return Ruling(tuple(why_not))
 
 
+def freed(record: Record, holds: Iterable[Hold]) -> tuple[datetime | None, str]:
+    """Since when nothing keeps what may be destroyed, and what kept it last; None: nothing ever did."""
+    ended = [(record.retain_until, "our own retention")] if record.retain_until is not None else []
+    ended += [
+        (end, _ended(hold))
+        for hold in holds
+        if record.part in hold.covers and (end := min(filter(None, (hold.released_at, hold.until)), default=None))
+    ]
+    return max(ended, default=(None, "nothing keeps it"))
+
+
 def certificate(
     record: Record,
     holds: Collection[Hold],

@@ -50,15 +50,15 @@ class Messages(Generic[M]):
         txn.delete(key, db=self._table)
 
     def under(self, txn: Txn, prefix: bytes, *, start: bytes = b"", newest: bool = False) -> Iterator[tuple[bytes, M]]:
-        """Keys and messages that begin with a prefix: in order, from key `start` on, or, `newest`, from the last one
-        back."""
+        """Keys and messages that begin with a prefix: in order, from key `start` on, or, `newest`, back from the last
+        one before key `start`."""
         with txn.cursor(db=self._table) as cursor:
             if not newest:
                 start = max(prefix, start)
                 there = cursor.set_range(start) if start else cursor.first()
                 rows = cursor.iternext() if there else iter(())
             else:
-                past = cursor.set_range(prefix + b"\xff")
+                past = cursor.set_range(start or prefix + b"\xff")
                 there = cursor.prev() if past else cursor.last()
                 rows = cursor.iterprev() if there else iter(())
             for key, stored in rows:

@@ -60,6 +60,11 @@ def destroying(work, vault):
     return Destroying(work.ledger, work.cases, work.inquiries, vault, KEEP)
 
 
+def due(work, vault):
+    with work.ledger.env.read() as txn:
+        return destroying(work, vault).due(txn, work.now)[0]
+
+
 def kept(work, vault, uploader="u1", media=MEDIA):
     """A case whose item is sealed, as the pipeline does it: before the verdict is written."""
     record = match(uploader)
@@ -105,9 +110,12 @@ def test_two_persons_destroy_it_once_its_time_is_over(work, vault):
     case = closed(work, kept(work, vault))
     with pytest.raises(Refused, match="retention"):
         ask(work, vault, case, "ann")
-    assert list(destroying(work, vault).due(work.now)) == []
+    assert due(work, vault) == []
+    retained = work.now + KEEP
     work.now += KEEP + timedelta(seconds=1)
-    assert [one.id for one in destroying(work, vault).due(work.now)] == [case.id]
+    (one,) = due(work, vault)
+    assert (one.case.id, one.rule, one.items, one.bytes) == (case.id, "our own retention", 1, len(MEDIA))
+    assert one.since.ToDatetime(UTC) == retained
     waits, number = ask(work, vault, case, "ann")
     assert (waits.destroy_asked_by, number, destroyed(work)) == ("ann", 0, [])
     with pytest.raises(Refused, match="another person"):
@@ -125,7 +133,7 @@ def test_two_persons_destroy_it_once_its_time_is_over(work, vault):
     assert FromVault(vault).open(item(work, case)) is None
     with pytest.raises(Refused, match="nothing is kept"):
         ask(work, vault, case, "ann")
-    assert list(destroying(work, vault).due(work.now)) == []
+    assert due(work, vault) == []
 
 
 def test_two_persons_destroy_what_no_case_names(work, vault):
@@ -247,7 +255,7 @@ def test_nothing_under_a_clock_is_destroyed_by_any_path(work, vault, kind):
         work.ledger, days=31, now=work.now + timedelta(days=70), ground="g", by="h", kept=Subjects(work.cases)
     ) == 0  # fmt: skip
     assert destroying(work, vault).carry_out() == 0
-    assert list(destroying(work, vault).due(work.now)) == []
+    assert due(work, vault) == []
     assert vault.describe(item(work, case).verdict_id) is not None
 
 
