@@ -43,7 +43,6 @@ from hashmatch.workflow.inquiries import Inquiries
 from hashmatch.workflow.pager import NAME as PAGER
 from hashmatch.workflow.pager import Pager, Pages
 from hashmatch.workflow.policy_store import ClocksInForce, PolicyInForce, PolicyStore
-from hashmatch.workflow.report import Alert
 from hashmatch.workflow.report_preparing import Evidence
 from hashmatch.workflow.report_settings import Filing, ReportSettings
 from hashmatch.workflow.report_store import ReportStore
@@ -156,7 +155,7 @@ def casework(
         return [corrections.NAME] if verb in corrections.VERBS else routes.route(verb)
 
     return Casework(
-        ledger.env, ledger.sealing, policy, route, filing, ClocksInForce(policy), evidence, policy.authority,
+        ledger.env, ledger.sealing, policy, route, filing, ClocksInForce(policy), evidence, policy.reports_to,
     )  # fmt: skip
 
 
@@ -244,8 +243,9 @@ def _reporting(office: Office, settings: ReportSettings, client: CyberTipline) -
         settings.refuse_other(environment)
         return client
 
-    def alerted(log: Appending, row: ReportRow, alert: Alert) -> None:
-        office.cases.page(log, row.case_id, f"a report is open and its time runs out: {alert.name}")
+    def alerted(log: Appending, row: ReportRow, why: str) -> None:
+        # Whatever the case's tier: the law wants it filed, and nothing but a person gets it there.
+        office.cases.page(log, row.case_id, f"its report {why}", any_tier=True)
 
     return Reporting(
         office.ledger, ReportStore(office.ledger.env), office.cases.report_over, client_of, office.evidence,

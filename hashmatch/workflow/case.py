@@ -46,6 +46,7 @@ class Step(StrEnum):
     UNCLAIM = "UNCLAIM", "the claim is given back"
     REVIEW = "REVIEW", "the first of two decides"
     DISAGREE = "DISAGREE", "the second of two decides otherwise"
+    VOID = "VOID", "what the first decided is void: something else joined since"
     CONFIRM = "CONFIRM", "it is what it was taken for"
     CLEAR = "CLEAR", "it is not"
     ESCALATE = "ESCALATE", "a lead is asked, or it is made more urgent"
@@ -79,6 +80,10 @@ NEXT: Final[Mapping[tuple[State, Step], State]] = {
     (State.NEW, Step.REVIEW): State.SECOND_REVIEW,
     (State.CONTAINED, Step.REVIEW): State.SECOND_REVIEW,
     (State.SECOND_REVIEW, Step.DISAGREE): State.ESCALATED,
+    (State.SECOND_REVIEW, Step.VOID): State.NEW,
+    # Where the service escalated it, nobody has looked: two must, the second of them a lead.
+    (State.ESCALATED, Step.REVIEW): State.ESCALATED,
+    (State.ESCALATED, Step.DISAGREE): State.ESCALATED,
     **{(state, Step.CONFIRM): State.CONFIRMED for state in UNDECIDED},
     **{(state, Step.CLEAR): State.CLEARED for state in UNDECIDED},
     # A report that policy files without waiting for a person may be finished before one decides.
@@ -99,6 +104,7 @@ NEXT: Final[Mapping[tuple[State, Step], State]] = {
 
 WHO: Final[Mapping[Step, Role | None]] = {
     Step.OPEN: None, Step.JOIN: None, Step.CONTAIN: None, Step.REPORT: None, Step.CLOSE: None, Step.BREACH: None,
+    Step.VOID: None,
     Step.CLAIM: Role.REVIEWER, Step.UNCLAIM: Role.REVIEWER, Step.REVIEW: Role.REVIEWER, Step.DISAGREE: Role.REVIEWER,
     Step.CONFIRM: Role.REVIEWER, Step.CLEAR: Role.REVIEWER, Step.ESCALATE: Role.REVIEWER,
     Step.REOPEN: Role.LEAD, Step.REVERSE: Role.LEAD,
@@ -129,13 +135,16 @@ def after(state: State, step: Step) -> State:
 
 def role_for(state: State, step: Step) -> Role | None:
     """The role that a step takes in a state; None: it is the service's own."""
-    if state is State.ESCALATED and step in (Step.CONFIRM, Step.CLEAR):
+    if state is State.ESCALATED and step in (Step.CONFIRM, Step.CLEAR, Step.DISAGREE):
         return Role.LEAD
     return WHO[step]
 
 
-def decision(state: State, before: Iterable[Opinion], opinion: Opinion, *, second: bool) -> Step:
-    """The step that an opinion amounts to. `before` are those of this round, `second`: policy wants two persons.
+def decision(
+    state: State, before: Iterable[Opinion], opinion: Opinion, *, second: bool, escalated_by: str = ""
+) -> Step:
+    """The step that an opinion amounts to. `before` are those of this round, `second`: policy wants two persons,
+    `escalated_by`: who looked at it and asked a lead; "": nobody, the service did.
 
     Raises:
         Refused: whoever decided already may not be the other person; or nothing is to be decided.
@@ -148,9 +157,12 @@ def decision(state: State, before: Iterable[Opinion], opinion: Opinion, *, secon
     wanted = Step.CONFIRM if opinion.confirm else Step.CLEAR
     if state in (State.NEW, State.CONTAINED):
         return Step.REVIEW if second else wanted
-    if state is State.SECOND_REVIEW and earlier and earlier[-1].confirm != opinion.confirm:
-        return Step.DISAGREE
-    return wanted
+    if state is State.ESCALATED and (not second or escalated_by):
+        return wanted
+    if state is State.ESCALATED and not earlier:
+        return Step.REVIEW
+    one_differs = len(earlier) == 1 and earlier[-1].confirm != opinion.confirm
+    return Step.DISAGREE if one_differs else wanted
 
 
 def due(state: State, *, contained: bool, report_due: bool, reported: bool, unsettled: int) -> Step | None:

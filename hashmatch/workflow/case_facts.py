@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,7 +12,7 @@ from hashmatch.v1.audit_pb2 import VerdictRecord
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, Case, CaseState, Review, Tier
 from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow.case import State
-from hashmatch.workflow.plan import Clocks, Instruction, Plan
+from hashmatch.workflow.plan import Clocks, Instruction, Jurisdiction, Plan
 
 MAX_ENTRIES: Final = 1000  # of one case, by which copies are known; those beyond are each a cluster of their own
 MAX_CODES: Final = 16
@@ -84,15 +84,17 @@ def urge(case: Case, plan: Plan, now: datetime) -> None:
     case.policy_version = plan.version
 
 
-def told_plan(clocks: Clocks, tier: int, authority: str) -> Plan:
+def told_plan(clocks: Clocks, tier: int, authority: str, row: Jurisdiction | None = None) -> Plan:
     """What follows where a person told of something: nothing by itself; once somebody confirms it, it is removed, what
-    is there of it is kept, and it is reported."""
+    is there of it is kept, and it is reported, as the `row` of jurisdictions has it where there is one."""
     waits = tuple(Instruction(verb, "somebody told of it", deferred=True) for verb in ("remove", "preserve"))
     page = (Instruction("page", "somebody told of imminent harm"),) if tier == 0 else ()
+    deadline = row.deadlines[tier] if row is not None else None
     return Plan(
         tier=tier, instructions=(*waits, *page), acknowledge=clocks.acknowledge, decide=clocks.decide,
-        contain=clocks.contain, report=clocks.report,
-        authority=authority, rules=("somebody told of it",),
+        contain=clocks.contain, report=clocks.report if deadline is None else min(clocks.report, deadline),
+        authority=authority, rules=("somebody told of it",), jurisdiction=row.name if row is not None else "",
+        duty=row.duty if row is not None else None,
     )  # fmt: skip
 
 
@@ -131,16 +133,29 @@ def bits_within(record: VerdictRecord) -> int | None:
     return max(within, default=None)
 
 
-def cluster(case: Case, entries: list[str]) -> int:
-    """The cluster of an item that matched these entries: that of earlier copies, or a new one."""
-    known = [case.cluster_of[entry] for entry in entries if entry in case.cluster_of]
+def cluster(case: Case, entries: list[str]) -> tuple[int, Mapping[int, int]]:
+    """The cluster of an item that matched these entries: that of earlier copies, or a new one. And what the clusters of
+    items before are called now, where what is a copy of several has made them one."""
+    known = sorted({case.cluster_of[entry] for entry in entries if entry in case.cluster_of})
     if not known:
         case.clusters += 1
-    number = min(known, default=case.clusters)
+    number = known[0] if known else case.clusters
+    called = _merged(case.clusters, known) if len(known) > 1 else {}
+    if called:
+        case.clusters -= len(known) - 1
+        for entry, before in list(case.cluster_of.items()):
+            case.cluster_of[entry] = called.get(before, before)
     for entry in entries:
         if len(case.cluster_of) < MAX_ENTRIES:
             case.cluster_of[entry] = number
-    return number
+    return number, called
+
+
+def _merged(clusters: int, one: Sequence[int]) -> dict[int, int]:
+    """What each of so many clusters is called, once some of them are one and the numbers are without a gap: those that
+    change. `one`: in order."""
+    called = {n: one[0] if n in one else n - sum(other < n for other in one[1:]) for n in range(1, clusters + 1)}
+    return {before: now for before, now in called.items() if before != now}
 
 
 def reason_codes(given: Collection[str]) -> list[str]:

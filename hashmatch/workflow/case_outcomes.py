@@ -145,12 +145,12 @@ class Outcomes(Consequences):
             return case
         return self.reported(log, case_id, duty=duty, receipt=receipt.strip())
 
-    def page(self, log: Appending, case_id: str, reason: str, *, urgent: bool = False) -> None:
-        """Pages about a case of T0 or T1; `urgent`: about any, which is T0 from then on."""
+    def page(self, log: Appending, case_id: str, reason: str, *, urgent: bool = False, any_tier: bool = False) -> None:
+        """Pages about a case of T0 or T1, or of `any_tier`; `urgent`: about any, which is T0 from then on."""
         before, case = self._open(log, case_id)
         if urgent:
             case.tier = tier_of(0)
-        if case.tier <= tier_of(1):
+        if any_tier or case.tier <= tier_of(1):
             self._send(log, case, "page", "", case.subject, reason)
             self.store.put(log.txn, case, before)
 

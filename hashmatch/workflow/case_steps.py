@@ -21,7 +21,7 @@ from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.hold_table import DUTIES, Kind
 from hashmatch.workflow.holding import Holding
 from hashmatch.workflow.outbox import Outbox
-from hashmatch.workflow.plan import Clocks, Plan
+from hashmatch.workflow.plan import Clocks, Jurisdiction, Plan
 
 SERVICE = "hashmatch"  # who makes the service's own steps, in the log
 MAX_NOTE = 4000  # characters of what a person wrote
@@ -85,7 +85,7 @@ class Steps:
         filing: Filing | None = None,
         clocks: Sequence[Clocks] = (),
         evidence: Callable[[str], Kept | None] = lambda _verdict_id: None,
-        authority: Callable[[str], str] = lambda _region: "",
+        reports_to: Callable[[str], tuple[str, Jurisdiction | None]] = lambda _region: ("", None),
         blind: Blind | None = None,
     ) -> None:
         """
@@ -94,17 +94,21 @@ class Steps:
             filing: files what a case is about; None: a person does that elsewhere.
             clocks: of T0..T3, that begin when a case is made more urgent.
             evidence: what is kept sealed of a submission, by its verdict's id; None: nothing is.
-            authority: whom a confirmed case is reported to that no match opened, by its region; "": nobody.
+            reports_to: whom a confirmed case is reported to that no match opened, by its region, "" for nobody; and
+                the row of the policy's jurisdictions that says so.
             blind: asks others for second looks; None: nobody is asked.
         """
         self.watch: Watch = lambda _step, _case, _at, _codes: None  # told of every step; set before there is one
         self.store, self.outbox = CaseStore(env, sealing), Outbox(env, sealing)
         self.holding = Holding(self.store)
         self._sealing, self._plan, self._route, self._filing = sealing, plan, route, filing
-        self._clocks, self._evidence, self._authority, self.blind = clocks, evidence, authority, blind
+        self._clocks, self._evidence, self._reports_to, self.blind = clocks, evidence, reports_to, blind
 
     def _send(self, log: Appending, case: Case, verb: str, verdict_id: str, subject: Subject, reason: str) -> None:
-        for destination in self._route(verb):
+        destinations = list(self._route(verb))
+        if not destinations and verb not in case.unrouted:
+            case.unrouted.append(verb)
+        for destination in destinations:
             self.outbox.request(
                 log, case, verb=verb, destination=destination, verdict_id=verdict_id, about=subject, reason=reason
             )

@@ -99,7 +99,7 @@ class Casework(Outcomes):
         case.told_by = told_by
         item = CaseItem(verdict_id=told_by, at=convert.timestamp(log.at), subject=subject)
         clocks = self._clocks[tier] if self._clocks else Clocks(FALLBACK.acknowledge, FALLBACK.decide)
-        plan = told_plan(clocks, tier, self._authority(subject.region))
+        plan = told_plan(clocks, tier, *self._reports_to(subject.region))
         self._take_in(log, case, before, plan, item)
         return case
 
@@ -119,7 +119,13 @@ class Casework(Outcomes):
     def _take_in(self, log: Appending, case: Case, before: Case | None, plan: Plan, item: CaseItem) -> None:
         joined = before is not None
         urge(case, plan, log.at)
-        item.cluster = cluster(case, list(item.entries))
+        known = case.clusters
+        item.cluster, renumbered = cluster(case, list(item.entries))
+        if renumbered:
+            moved = [one for one in self.store.items(log.txn, case.id) if one.cluster in renumbered]
+            for one in moved:
+                one.cluster = renumbered[one.cluster]
+            self.store.put_items(log.txn, case.id, {one.verdict_id: one for one in moved})
         self._instruct(log, case, plan, item)
         self._keep_evidence(log, case, item)
         self.store.add_item(log.txn, case, item)
@@ -128,6 +134,10 @@ class Casework(Outcomes):
             if case.uncontained:
                 case.ClearField("contained_at")
         self._log(log, case, Step.JOIN if joined else Step.OPEN, SERVICE, [item.verdict_id], plan.rules)
+        if state_of(case) is State.SECOND_REVIEW and item.cluster > known:
+            # No copy of what the first person saw: two are to decide the same.
+            self._step(log, case, Step.VOID, SERVICE, ["SOMETHING_ELSE_JOINED"])
+            case.reviews_before = len(case.reviews)
         if plan.report_unreviewed:
             self._file(log, case)
         self._settle(log, case)
@@ -227,7 +237,10 @@ class Casework(Outcomes):
         if before_look and spelling(by) in {spelling(review.by) for review in case.reviews}:
             raise Refused(f"{by} decided it before the second look: another person must")
         opinions = [Opinion(review.by, review.decision == DECISION_CONFIRM) for review in this_round(case)]
-        step = life.decision(state_of(case), opinions, Opinion(by, confirm), second=bool(case.second_review))
+        step = life.decision(
+            state_of(case), opinions, Opinion(by, confirm), second=bool(case.second_review),
+            escalated_by=case.escalated_by,
+        )  # fmt: skip
         self._may(case, step, roles)
         review = case.reviews.add(by=by, decision=DECISION_CONFIRM if confirm else DECISION_CLEAR, reason_codes=codes)
         review.at.CopyFrom(convert.timestamp(log.at))

@@ -13,10 +13,12 @@ from hashmatch.workflow.case_facts import (
     cleared,
     restart,
     state_of,
+    tier_of,
 )
 from hashmatch.workflow.case_steps import SERVICE, Steps
 from hashmatch.workflow.plan import UNDO
 
+CLEARED = "cleared"  # reason of what is asked for since it was
 MAX_SIBLINGS = 200  # cases that are worked again in one transaction since an entry of theirs was cleared
 
 
@@ -81,7 +83,7 @@ class Consequences(Steps):
         for destination in self._route(verb):
             for entry in sorted(case.cluster_of):
                 self.outbox.request(
-                    log, case, verb=verb, destination=destination, verdict_id="", about=Subject(), reason="cleared",
+                    log, case, verb=verb, destination=destination, verdict_id="", about=Subject(), reason=CLEARED,
                     entry=entry,
                 )  # fmt: skip
 
@@ -94,10 +96,14 @@ class Consequences(Steps):
                 standing[(UNDO[one.verb], *which)] = one
             elif one.verb in UNDO.values():
                 standing.pop((one.verb, *which), None)
+            elif one.verb == "notify":  # who was told of it is told that it was cleared
+                standing[(one.verb, *which)] = one
+                if one.reason == CLEARED:
+                    del standing[(one.verb, *which)]
         for (verb, destination, _), one in reversed(standing.items()):
             self.outbox.request(
                 log, case, verb=verb, destination=destination, verdict_id=one.verdict_id, about=one.subject,
-                reason="cleared",
+                reason=CLEARED,
             )  # fmt: skip
 
     def _work_siblings_again(self, log: Appending, case: Case) -> None:
@@ -138,4 +144,6 @@ class Consequences(Steps):
             case.ClearField("decided_at")
             if self._clocks:
                 restart(case, self._clocks[case.tier - 1], log.at)
+            if case.tier == tier_of(0):
+                self._send(log, case, "page", "", case.subject, "worked again")
         self._settle(log, case)

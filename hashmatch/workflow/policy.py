@@ -267,10 +267,12 @@ def _looked_at(disposition: Disposition) -> Disposition:
     return min(disposition, Disposition.REVIEW)
 
 
-def authority(policy: Policy, region: str) -> str:
-    """Whom a policy tells of what comes from a region, whichever rule decides: the first that reports says it."""
+def reports_to(policy: Policy, region: str) -> tuple[str, Jurisdiction | None]:
+    """Whom a policy tells of what comes from a region, whichever rule decides: the first that reports says it. And the
+    row of the table of jurisdictions that names them, where one does."""
     reporting = [rule for rule in policy.rules if rule.report is not Filing.NEVER]
-    return _told(policy, tuple(reporting[:1]), region)[1] if reporting else ""
+    row, authority = _told(policy, reporting[:1], region)
+    return authority, row
 
 
 def _told(policy: Policy, rules: Collection[Rule], region: str) -> tuple[Jurisdiction | None, str]:

@@ -30,7 +30,7 @@ from hashmatch.delivery.cybertip.outcomes import Failed, Failure, Outcome
 from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.errors import Corrupt, HashmatchError, StoreFailed
 from hashmatch.v1.reports_pb2 import ReportRow
-from hashmatch.workflow.report import Alert, Call, State, Step, after, difference, next_step
+from hashmatch.workflow.report import Call, State, Step, after, difference, next_step
 from hashmatch.workflow.report_batch import Batching
 from hashmatch.workflow.report_batches import Batches
 from hashmatch.workflow.report_content import Reporter
@@ -85,7 +85,7 @@ class Reporting:
         *,
         production: bool = False,
         lease: timedelta = LEASE,
-        alerted: Callable[[Appending, ReportRow, Alert], object] = lambda _log, _row, _alert: None,
+        alerted: Callable[[Appending, ReportRow, str], object] = lambda _log, _row, _why: None,
         batch: Batching | None = None,
     ) -> None:
         """
@@ -94,8 +94,8 @@ class Reporting:
             evidence: None: no file goes with any report.
             production: the switch. Without it nothing that is for production is sent anywhere.
             lease: after which what its taker left is another's; made longer while a call lasts.
-            alerted: told when an open report's time runs out, in the transaction that notes that it was; of a batch,
-                with the first report that is in it.
+            alerted: told why a person is wanted, in the transaction that notes it: an open report's time runs out, one
+                waits, or was filed with other files than were sent; of a batch, with the first report that is in it.
             batch: when reports are batched; None: never.
         """
         self._ledger, self._store, self._reported, self._alerted = ledger, store, casework_reported, alerted
@@ -164,7 +164,7 @@ class Reporting:
             changed = row.files != taken.files or row.omitted != taken.omitted  # by a person, or by another match
             if step.call is Call.ASK_A_PERSON and state_of(row) is not State.FAILED:
                 row.problem = "; ".join(filter(None, ("given up: too long after the decision", before.problem)))
-                trace.error("report %s waits for a person: %s", row.id, row.problem)
+                self._want_a_person(log, row, "waits for a person")
             if step.call in _NO_CALL or ready is None or ready.step != step or changed:
                 self._store.put_next(log, row, before)
                 return False
@@ -189,7 +189,14 @@ class Reporting:
         row.alerts_told.extend(percent(one) for one in passed)
         if passed:
             trace.error("report %s is open, and %d %% of its time is over", row.id, percent(passed[-1]))
-            self._alerted(log, self._store.get(log.txn, row.files[0].report_id) if is_batch(row) else row, passed[-1])
+            self._alert(log, row, f"is open and its time runs out: {passed[-1].name}")
+
+    def _want_a_person(self, log: Appending, row: ReportRow, why: str) -> None:
+        trace.error("report %s %s: %s", row.id, why, row.problem)
+        self._alert(log, row, why)
+
+    def _alert(self, log: Appending, row: ReportRow, why: str) -> None:
+        self._alerted(log, self._store.get(log.txn, row.files[0].report_id) if is_batch(row) else row, why)
 
     # ── call ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -259,11 +266,11 @@ class Reporting:
         keep(row, record)
         row.problem = problem
         if record.state is State.FAILED:
-            trace.error("report %s waits for a person: %s", row.id, problem)
+            self._want_a_person(log, row, "waits for a person")
         if record.state is State.FINISHED and (differs := difference(record)):
             said = f"{len(differs.missing)} missing, {len(differs.unknown)} unknown" if differs.compared else "not told"
             row.problem = "; ".join(filter(None, (problem, f"files that were filed, against those uploaded: {said}")))
-            trace.error("report %s: %s", row.id, row.problem)
+            self._want_a_person(log, row, "was filed with other files than were sent")
 
 
 def _called(ready: Ready) -> tuple[Outcome, str]:

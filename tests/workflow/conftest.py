@@ -71,6 +71,14 @@ class Work:
         self.ledger.append(record, log=True, remember=False).result()
         return self.get(record.case_id)
 
+    def join(self, uploader, entries):
+        """The case that one match of several entries opened or joined."""
+        record = match(uploader, entries[0])
+        for entry in entries[1:]:
+            record.matches.add(list="known", entry_id=entry, hash_type="pdq", threshold=31)
+        self.ledger.append(record, log=True, remember=False).result()
+        return self.get(record.case_id)
+
     def get(self, case_id):
         with self.ledger.env.read() as txn:
             return self.cases.store.get(txn, case_id)

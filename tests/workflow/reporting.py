@@ -15,8 +15,10 @@ from hashmatch.errors import StoreFailed
 from hashmatch.roles import Role
 from hashmatch.simulate.cybertipline import Settings, serving
 from hashmatch.simulate.state import Stage
+from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.report_content import Reporter
+from hashmatch.workflow.report_record import OVER
 from hashmatch.workflow.report_rows import state_of
 from hashmatch.workflow.report_settings import Filing
 from hashmatch.workflow.report_store import ReportStore
@@ -59,6 +61,17 @@ def client_of(url, now, **timeouts):
     return made
 
 
+class Everything(Filing):
+    """Files what goes to any authority, in the environment that the test sets."""
+
+    def __init__(self, one):
+        super().__init__(one.store, CaseStore(one.ledger.env, one.ledger.sealing), one.environment)
+        self._office = one
+
+    def queue(self, log, case):
+        return state_of(self._office.queue(log, case)) not in OVER
+
+
 class Office:
     """A ledger whose confirmed cases are reported; over a clock that the test sets forward."""
 
@@ -68,8 +81,9 @@ class Office:
         self.plan = plan_of(authority="NCMEC")
         self.ledger = ledger(state, now=now)
         self.store = ReportStore(self.ledger.env)
+        filing = Everything(self)
         self.cases = self.ledger.consequences = Casework(
-            self.ledger.env, self.ledger.sealing, lambda _record, _now, first: self.plan, filing=self
+            self.ledger.env, self.ledger.sealing, lambda _record, _now, first: self.plan, filing=filing
         )
         self.shelf = Shelf({} if kept is None else kept)
         self.alerts = []
@@ -78,7 +92,7 @@ class Office:
         self.reporting = Reporting(
             self.ledger, self.store, client_of=lambda environment: self.client_of(environment), evidence=self.shelf,
             reporter=options.pop("reporter", REPORTER), now=now, jitter=lambda: 0.5,
-            alerted=lambda _log, row, alert: self.alerts.append((row.id, alert.name)), **options,
+            alerted=lambda _log, row, why: self.alerts.append((row.id, why.rpartition(" ")[2])), **options,
         )  # fmt: skip
 
     def queue(self, log, case):
@@ -87,12 +101,6 @@ class Office:
 
     def call_off(self, log, case, by):
         self.store.call_off(log, case.id, by=by)
-
-    def waits(self, txn, case_id):
-        return Filing(self.store, self.cases.store, self.environment).waits(txn, case_id)
-
-    def finished(self, log, case_id):
-        return Filing(self.store, self.cases.store, self.environment).finished(log, case_id)
 
     def match(self, uploader="u1", content="", labels=(), **attributes):
         record = match(uploader, content=content)

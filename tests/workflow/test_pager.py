@@ -96,6 +96,31 @@ def test_a_page_goes_up_the_chain_until_who_was_told_claims_the_case(work, pager
     assert steps == ["RAISE", "TELL", "TELL", "ACKNOWLEDGE", "DECIDE"]
 
 
+def test_a_page_about_a_decided_case_rings_until_somebody_takes_it(work, pager, phones):
+    case = raised(work, pager)
+    work.do("claim", case.id, by="bo")
+    work.do("decide", case.id, confirm=True, by="bo", roles=frozenset(Role), reason_codes=["SEEN"])
+    while pager.tell_due():
+        pass
+    assert open_pages(work) == []
+    before = len(phones.rang)
+    work.do("page", case.id, "its report waits for a person", any_tier=True)
+    sender = Sender(work.ledger, work.cases, {NAME: Line(pager)}, now=lambda: work.now)
+    while sender.send(NAME):
+        pass
+    sender.close()
+    (row,) = open_pages(work)
+    assert row.after_decision
+    for _ in range(3):
+        pager.tell_due()
+        work.now += timedelta(minutes=6)
+    assert len(phones.rang) - before >= 2
+    with work.ledger.changing() as log:
+        work.pages.acknowledge(log, row.id, by="ana")
+    pager.tell_due()
+    assert open_pages(work) == []
+
+
 def test_one_case_has_one_page_however_often_it_is_asked_for(work, pager):
     case = raised(work, pager)
     work.do("page", case.id, "again")

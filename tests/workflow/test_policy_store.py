@@ -84,7 +84,7 @@ def test_what_is_wrong_or_in_force_already_is_not_proposed(work, store):
 def test_before_one_is_in_force_the_settings_count(work):
     live = PolicyInForce(work.ledger.env, policy_file.load(None))
     assert live.now.version == policy_file.load(None).version
-    assert live.authority("US") == "NCMEC"
+    assert live.reports_to("US")[0] == "NCMEC"
 
 
 def test_what_is_in_force_and_cannot_be_read_is_told_at_the_start_and_not_replaced_in_silence(work, store):

@@ -61,16 +61,47 @@ def test_before_it_is_filed_no_event_names_a_number(tmp_path):
         assert [bool(e.receipt) for e in one.events(row.id)] == [False] * 4 + [True]
 
 
-def test_a_second_call_finds_the_first_report_and_another_round_makes_another(tmp_path):
+def test_a_second_call_finds_the_first_report_and_another_round_makes_another_once_that_is_called_off(tmp_path):
     with office(tmp_path, kept=KEPT) as one:
         row = two(one)
         with one.ledger.changing() as log:
             case = one.cases.store.get(log.txn, row.case_id)
             assert one.queue(log, case).id == row.id
             case.reviews_before = 1
+            assert one.queue(log, case).id == row.id
+            one.call_off(log, case, "ann")
             other = one.queue(log, case)
         assert other.id != row.id
-        assert one.states(row.id) == ["QUEUED"]
+        assert one.states(row.id) == ["QUEUED", "RETRACTED"]
+
+
+def test_what_was_filed_is_not_filed_again_by_whoever_confirms_it_again(tmp_path):
+    with office(tmp_path, kept=KEPT) as one:
+        row = two(one)
+        one.drain(one.tipline.clock.advance)
+        reported = one.case(row.case_id).reported_at
+        with one.ledger.changing() as log:
+            one.cases.reopen(log, row.case_id, by="lea", roles=LEAD, reason_codes=["X"])
+        one.confirm(row.case_id, by="bob")
+        one.drain(one.tipline.clock.advance)
+        assert len(filed(one.tipline)) == 1
+        case = one.case(row.case_id)
+        assert (case.reported_at, case_state(case)) == (reported, "CLOSED")
+        assert [hold.kind for hold in one.holds(row.case_id)] == ["US_REPORT"]
+
+
+def test_of_a_case_that_is_confirmed_again_only_what_came_since_is_filed(tmp_path):
+    with office(tmp_path, kept=KEPT | {"c": b"benign c"}) as one:
+        row = two(one)
+        one.drain(one.tipline.clock.advance)
+        with one.ledger.changing() as log:
+            one.cases.reopen(log, row.case_id, by="lea", roles=LEAD, reason_codes=["X"])
+        one.match("u1", "c")
+        later = one.confirm(row.case_id, by="bob")
+        assert len(later.files) == 1
+        one.drain(one.tipline.clock.advance)
+        assert sorted(len(held.files) for held in filed(one.tipline)) == [1, 2]
+        assert [hold.kind for hold in one.holds(row.case_id)] == ["US_REPORT", "US_REPORT"]
 
 
 def test_an_item_goes_with_the_report_before_anything_was_sent_and_afterwards_in_another(tmp_path):
@@ -381,7 +412,7 @@ def test_one_that_waits_for_a_person_while_open_is_told_of_too(tmp_path):
     with office(tmp_path, faults="upload:code=3000@1", kept=KEPT) as one:
         row = two(one)
         one.drain(one.tipline.clock.advance)
-        assert [name for _, name in one.alerts] == ["SOON", "NOW", "OVER"]
+        assert [name for _, name in one.alerts] == ["person", "SOON", "NOW", "OVER"]
         one.do("resume", row.id, by="ann")
         one.drain(one.tipline.clock.advance)
         assert len(filed(one.tipline)) == 1
@@ -497,12 +528,13 @@ def test_a_case_that_a_lead_reverses_is_not_reported_any_more(tmp_path, steps):
 def test_what_is_never_taken_is_given_up_after_a_month_and_can_be_set_going(tmp_path):
     with office(tmp_path, faults="submit:429=86400", kept=KEPT) as one:
         row = two(one)
-        one.tipline.clock.advance(timedelta(days=31))
+        one.tipline.clock.advance(timedelta(days=29, hours=12))
+        assert one.reporting.run_due() == 1
         one.drain(one.tipline.clock.advance)
         row = one.row(row.id)
         assert state_of(row) is State.QUEUED
         assert "given up" in row.problem
-        assert not one.tipline.requests
+        assert len(one.tipline.requests) == 1
         one.tipline.faults.clear()
         one.do("resume", row.id, by="ann")
         one.drain(one.tipline.clock.advance)
