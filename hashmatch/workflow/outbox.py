@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Final
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
 
 from hashmatch import convert
 from hashmatch.audit.leaves import Appending
@@ -25,48 +23,17 @@ from hashmatch.store.env import Env, Txn
 from hashmatch.v1.audit_pb2 import Event
 from hashmatch.v1.cases_pb2 import Case, DispatchRecord, DispatchState
 from hashmatch.v1.common_pb2 import Subject
-from hashmatch.workflow.rows import Keys, Messages, after_time, time_key
+from hashmatch.workflow.outbox_due import BEHIND, Due
+from hashmatch.workflow.outbox_table import CONTAINING, GIVEN_UP, NEXT, State, state_of, table
+from hashmatch.workflow.rows import Keys, Messages
+
+__all__ = ["ASKED_AGAIN", "CONTAINING", "GIVEN_UP", "NEXT", "Outbox", "State", "state_of", "table"]
 
 CONFIRM_WITHIN = timedelta(hours=1)  # after delivery; then it is asked for again, and later a person is
 ASKED_AGAIN = 3  # times that what was delivered and not confirmed is delivered again
 MAX_SCANNED = 5000  # rows that one page looks at
 IN_ONE = 64  # numbers in a lane that one event of the log has
-_NUMBER, _BEHIND = struct.Struct(">Q"), b"\0"
-
-
-class State(StrEnum):
-    """What became of an instruction; the docs print these lines."""
-
-    REQUESTED = "REQUESTED", "waits to be sent, or to be sent again"
-    DELIVERED = "DELIVERED", "the platform has it"
-    CONFIRMED = "CONFIRMED", "the platform says that it is done"
-    FAILED = "FAILED", "the platform says that it cannot be done"
-    TIMED_OUT = "TIMED_OUT", "it was delivered, and nobody said in time what became of it"
-    BURIED = "BURIED", "given up; a person must look"
-
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str = "") -> State:
-        state = str.__new__(cls, value)
-        state._value_, state.meaning = value, meaning
-        return state
-
-
-NEXT: Final[Mapping[State, frozenset[State]]] = {
-    # The confirmation may be here before the answer to the sending.
-    State.REQUESTED: frozenset({State.DELIVERED, State.CONFIRMED, State.FAILED, State.BURIED}),
-    State.DELIVERED: frozenset({State.REQUESTED, State.CONFIRMED, State.FAILED, State.TIMED_OUT}),
-    State.TIMED_OUT: frozenset({State.REQUESTED, State.CONFIRMED, State.FAILED}),
-    State.FAILED: frozenset({State.REQUESTED, State.CONFIRMED}),
-    State.BURIED: frozenset({State.REQUESTED, State.CONFIRMED, State.FAILED}),
-    State.CONFIRMED: frozenset(),
-}
-
-GIVEN_UP: Final = (State.FAILED, State.TIMED_OUT, State.BURIED)
-"""States in which a person must look."""
-
-CONTAINING: Final = frozenset({"restrict", "block", "remove", "remove_copies"})
-"""Verbs after which others can no longer see the content."""
+_NUMBER = struct.Struct(">Q")
 
 
 class Outbox:
@@ -74,7 +41,7 @@ class Outbox:
 
     def __init__(self, env: Env, sealing: Sealing) -> None:
         self._dispatches = Messages(env, "dispatches", DispatchRecord)
-        self._due, self._lanes = Keys(env, "outbox"), Keys(env, "lanes")
+        self._due, self._lanes = Due(env), Keys(env, "lanes")
         self._sealing = sealing
 
     def get(self, txn: Txn, dispatch_id: str) -> DispatchRecord:
@@ -154,24 +121,22 @@ class Outbox:
 
     def any_due(self, txn: Txn, destination: str, now: datetime) -> bool:
         """Whether something is due to a destination."""
-        prefix = destination.encode() + _BEHIND
-        found = self._due.first(txn, prefix)
-        return found is not None and found[0] < prefix + time_key(now + timedelta(microseconds=1))
+        return self._due.any(txn, destination, now)
 
     def take(self, txn: Txn, destination: str, now: datetime, limit: int, lease: timedelta) -> list[DispatchRecord]:
         """What is due to a destination, the longest ago first; nobody else is given it before the lease ends.
 
-        What was delivered and was not confirmed in time is due again, too.
+        What was delivered and was not confirmed in time is due again, too; since the clock was set back it has its hour
+        for a confirmation anew.
         """
-        prefix = destination.encode() + _BEHIND
-        end = prefix + time_key(now + timedelta(microseconds=1))
-        found: list[DispatchRecord] = []
-        for key, _ in self._due.since(txn, prefix, prefix):
-            if key >= end or len(found) == limit:
-                break
-            found.append(self.get(txn, after_time(key[len(prefix) :])))
-        for one in found:
-            self._wake(txn, one, now + lease)
+        found = []
+        for dispatch_id, set_back in self._due.ids(txn, destination, now, limit):
+            one = self.get(txn, dispatch_id)
+            if set_back and state_of(one) is State.DELIVERED:
+                self._wake(txn, one, now + CONFIRM_WITHIN)
+            else:
+                self._wake(txn, one, now + lease)
+                found.append(one)
         return found
 
     def delivered(self, log: Appending, dispatch_id: str, now: datetime) -> DispatchRecord:
@@ -299,12 +264,12 @@ class Outbox:
         """Makes it due then, and no more when it was."""
         self._unwake(txn, one)
         one.due_at.CopyFrom(convert.timestamp(at))
-        self._due.put(txn, _due_key(one))
+        self._due.put(txn, one)
         self._put(txn, one)
 
     def _unwake(self, txn: Txn, one: DispatchRecord) -> None:
         if one.HasField("due_at"):
-            self._due.delete(txn, _due_key(one))
+            self._due.delete(txn, one)
             one.ClearField("due_at")
 
     def _put(self, txn: Txn, one: DispatchRecord) -> None:
@@ -315,18 +280,4 @@ class Outbox:
         if one.entry or one.verb == "page":  # of an entry in order, too; and a page waits behind nothing
             about = one.entry or f"page {one.case_id}"
             digest = hashlib.blake2b(about.encode(), digest_size=16).digest()
-        return one.destination.encode() + _BEHIND + digest
-
-
-def _due_key(one: DispatchRecord) -> bytes:
-    return one.destination.encode() + _BEHIND + time_key(one.due_at.ToDatetime(UTC)) + one.id.encode()
-
-
-def state_of(one: DispatchRecord) -> State:
-    """What became of an instruction."""
-    return State(DispatchState.Name(one.state).removeprefix("DISPATCH_STATE_"))
-
-
-def table() -> list[tuple[str, str]]:
-    """From which state to which, for the docs."""
-    return [(state.value, ", ".join(sorted(NEXT[state])) or "none") for state in State]
+        return one.destination.encode() + BEHIND + digest

@@ -28,6 +28,7 @@ from hashmatch.delivery.cybertip.outcomes import (
     Retracted,
     Uploaded,
 )
+from hashmatch.delivery.schedule import is_time
 from hashmatch.errors import Malformed, Refused
 from hashmatch.workflow.report_record import (
     OVER,
@@ -68,6 +69,7 @@ MAX_RETRIES = 10  # of one step, after its first try; as other clients have it
 MAX_RESTARTS = 10  # ours: a report that could not be brought through so often wants a person
 GIVE_UP_AFTER = timedelta(days=30)  # from the decision, or from when a person last set it going
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)  # ten retries take about 15 hours
+FURTHEST = timedelta(hours=24)  # that a report is ever put off: where the service asks for it, or its batch waits
 
 # ── what to do ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -77,12 +79,20 @@ def next_step(record: ReportRecord, now: datetime) -> Step:
     due = _due(record)
     if due.call in (Call.NOTHING, Call.ASK_A_PERSON):
         return due
-    given_up = max(record.decided_at, record.resumed_at or record.decided_at) + GIVE_UP_AFTER
-    if now >= given_up:
+    given_up = _given_up(record)
+    # A clock that jumped gives nobody a chance: for its age alone nothing is given up, but for being turned away so
+    # late that the next attempt would come after that.
+    turned_away = bool(record.attempts) and record.next_attempt_at >= given_up
+    if turned_away and now >= given_up:
         return Step(Call.ASK_A_PERSON)
-    if now < record.next_attempt_at:
-        return Step(Call.WAIT, until=min(record.next_attempt_at, given_up))
+    if not is_time(record.next_attempt_at, now, FURTHEST):
+        return Step(Call.WAIT, until=given_up if turned_away else record.next_attempt_at)
     return due
+
+
+def _given_up(record: ReportRecord) -> datetime:
+    """After which it is not tried for longer."""
+    return max(record.decided_at, record.resumed_at or record.decided_at) + GIVE_UP_AFTER
 
 
 def _due(record: ReportRecord) -> Step:
@@ -179,9 +189,10 @@ def _again(record: ReportRecord, call: Call, failed: Failed, now: datetime, jitt
         wanted = record.retraction or Retraction.RESTART
         return replace(record, retraction=wanted, attempts=0, next_attempt_at=now)
     attempts = record.attempts + 1
-    wait = max(_wait(attempts, jitter), failed.retry_after or timedelta())
+    wait = min(max(_wait(attempts, jitter), failed.retry_after or timedelta()), FURTHEST)
     record = replace(record, attempts=attempts, next_attempt_at=now + wait)
-    return replace(record, state=State.FAILED, failed_in=record.state) if attempts > MAX_RETRIES else record
+    over = attempts > MAX_RETRIES or now >= _given_up(record)
+    return replace(record, state=State.FAILED, failed_in=record.state) if over else record
 
 
 def _anew(record: ReportRecord, to: State, now: datetime, jitter: float) -> ReportRecord:

@@ -18,7 +18,7 @@ from hashmatch.v1.reports_pb2 import (
     ReportRow,
     ReportState,
 )
-from hashmatch.workflow.report import Alert, Call, ReportRecord, State, Step, expires_at, next_step
+from hashmatch.workflow.report import FURTHEST, Alert, Call, ReportRecord, State, Step, expires_at, next_step
 from hashmatch.workflow.report_record import OVER, FileProgress, Receipt, Retraction
 
 ALERTS: Final = tuple(sorted(Alert, key=lambda one: one.value))
@@ -159,7 +159,8 @@ def percent(alert: Alert) -> int:
 
 def look_again(row: ReportRow, now: datetime) -> datetime | None:
     """When there is something to do for a report, or to tell of it; None: not before a person acts, or never. For one
-    that is filed in a batch there is not: there is for the batch."""
+    that is filed in a batch there is not: there is for the batch. Never further ahead than FURTHEST, so that what
+    is was written before the clock was set back."""
     record = record_of(row)
     if record.state in OVER or row.batch_id:
         return None
@@ -169,7 +170,7 @@ def look_again(row: ReportRow, now: datetime) -> datetime | None:
         times.append(step.until)
     elif step.call is not Call.ASK_A_PERSON:
         times.append(now)
-    return min(times, default=None)
+    return min(*times, now + FURTHEST) if times else None
 
 
 def stamp(at: datetime) -> Timestamp:

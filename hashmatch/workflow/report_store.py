@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import chain, islice, takewhile
 from typing import Final
 
 from hashmatch.audit import tables
@@ -127,8 +128,8 @@ class ReportStore:
 
     def any_due(self, txn: Txn, now: datetime) -> bool:
         """Whether there is something to do."""
-        found = self._queue.first(txn, b"")
-        return found is not None and found[0][:8] <= time_key(now)
+        first, last = self._queue.first(txn, b""), self._queue.last(txn, b"")
+        return first is not None and last is not None and (first[0][:8] <= time_key(now) or last[:8] >= _beyond(now))
 
     def next_due(self, txn: Txn) -> datetime | None:
         """When there is something to do next; None: not before something else happens."""
@@ -136,13 +137,12 @@ class ReportStore:
         return None if found is None else self.get(txn, after_time(found[0])).due_at.ToDatetime(UTC)
 
     def take(self, txn: Txn, now: datetime, limit: int, lease: timedelta) -> list[ReportRow]:
-        """Reports that are due, the longest ago first; nobody else is given them before the lease ends."""
+        """Reports that are due, the longest ago first; nobody else is given them before the lease ends. Those that are
+        due later than they are ever put off are due now: the clock was set back since."""
         end = time_key(now)
-        found: list[ReportRow] = []
-        for key, _ in self._queue.since(txn, b""):
-            if key[:8] > end or len(found) == limit:
-                break
-            found.append(self.get(txn, after_time(key)))
+        due = takewhile(lambda key: key[:8] <= end, (key for key, _ in self._queue.since(txn, b"")))
+        put_off = (key for key, _ in self._queue.since(txn, _beyond(now)))
+        found = [self.get(txn, after_time(key)) for key in list(islice(chain(due, put_off), limit))]
         for row in found:
             before = copied(row)
             row.claim += 1
@@ -252,6 +252,11 @@ def _id(case_id: str, round_: int | str) -> str:
     if not case_id.removeprefix("c_"):
         raise Malformed("want a case's id", field="case_id")
     return f"r_{case_id.removeprefix('c_')}.{round_}"
+
+
+def _beyond(now: datetime) -> bytes:
+    """From then on reports are due later than they are ever put off."""
+    return time_key(now + machine.FURTHEST + timedelta(microseconds=1))
 
 
 def _due_key(row: ReportRow) -> bytes:

@@ -185,11 +185,11 @@ def test_what_somebody_else_retracted_or_finished(state):
 
 
 def test_after_thirty_days_a_person_decides():
-    record = queued()
-    assert next_step(record, T0 + GIVE_UP_AFTER - timedelta(seconds=1)) == SUBMIT
+    record = replace(queued(), attempts=1, next_attempt_at=T0 + GIVE_UP_AFTER)
+    assert next_step(record, T0 + GIVE_UP_AFTER - timedelta(seconds=1)) == Step(Call.WAIT, until=T0 + GIVE_UP_AFTER)
     assert next_step(record, T0 + GIVE_UP_AFTER) == Step(Call.ASK_A_PERSON)
-    late = replace(record, next_attempt_at=T0 + 2 * GIVE_UP_AFTER)
-    assert next_step(late, T0) == Step(Call.WAIT, until=T0 + GIVE_UP_AFTER)
+    late = replace(record, next_attempt_at=T0 + GIVE_UP_AFTER + hours(2))
+    assert next_step(late, T0 + GIVE_UP_AFTER - hours(1)) == Step(Call.WAIT, until=T0 + GIVE_UP_AFTER)
     resumed = resume(record, T0 + GIVE_UP_AFTER)
     assert next_step(resumed, T0 + GIVE_UP_AFTER * 2 - timedelta(seconds=1)) == SUBMIT
     assert next_step(to(State.FINISHED), T0 + GIVE_UP_AFTER) == Step(Call.NOTHING)

@@ -1,0 +1,45 @@
+"""When instructions are due: what waits for its turn to be sent again, for the end of a lease, or to be confirmed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice, takewhile
+from typing import Final
+
+from hashmatch.delivery.schedule import LONGEST
+from hashmatch.store.env import Env, Txn
+from hashmatch.v1.cases_pb2 import DispatchRecord
+from hashmatch.workflow.rows import Keys, after_time, time_key
+
+BEHIND: Final = b"\0"  # a destination's name, in a key
+_MOMENT: Final = timedelta(microseconds=1)
+
+
+class Due:
+    """By destination and time, inside transactions that the caller opened. For any thread."""
+
+    def __init__(self, env: Env) -> None:
+        self._keys = Keys(env, "outbox")
+
+    def any(self, txn: Txn, destination: str, now: datetime) -> bool:
+        """Whether something is due."""
+        return bool(self.ids(txn, destination, now, 1))
+
+    def ids(self, txn: Txn, destination: str, now: datetime, limit: int) -> list[tuple[str, bool]]:
+        """Which are due, the longest ago first; and whether it is since the clock was set back: what is due later than
+        anything is ever put off was put off before that."""
+        prefix = destination.encode() + BEHIND
+        end, beyond = prefix + time_key(now + _MOMENT), prefix + time_key(now + LONGEST + _MOMENT)
+        due = takewhile(lambda key: key < end, (key for key, _ in self._keys.since(txn, prefix, prefix)))
+        put_off = (key for key, _ in self._keys.since(txn, beyond, prefix))
+        return [(after_time(key[len(prefix) :]), key >= beyond) for key in islice(chain(due, put_off), limit)]
+
+    def put(self, txn: Txn, one: DispatchRecord) -> None:
+        self._keys.put(txn, _key(one))
+
+    def delete(self, txn: Txn, one: DispatchRecord) -> None:
+        self._keys.delete(txn, _key(one))
+
+
+def _key(one: DispatchRecord) -> bytes:
+    return one.destination.encode() + BEHIND + time_key(one.due_at.ToDatetime(UTC)) + one.id.encode()

@@ -1,0 +1,54 @@
+"""The states of an instruction to the platform, as a table. What is not in it is illegal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from hashmatch.v1.cases_pb2 import DispatchRecord, DispatchState
+
+
+class State(StrEnum):
+    """What became of an instruction; the docs print these lines."""
+
+    REQUESTED = "REQUESTED", "waits to be sent, or to be sent again"
+    DELIVERED = "DELIVERED", "the platform has it"
+    CONFIRMED = "CONFIRMED", "the platform says that it is done"
+    FAILED = "FAILED", "the platform says that it cannot be done"
+    TIMED_OUT = "TIMED_OUT", "it was delivered, and nobody said in time what became of it"
+    BURIED = "BURIED", "given up; a person must look"
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> State:
+        state = str.__new__(cls, value)
+        state._value_, state.meaning = value, meaning
+        return state
+
+
+NEXT: Final[Mapping[State, frozenset[State]]] = {
+    # The confirmation may be here before the answer to the sending.
+    State.REQUESTED: frozenset({State.DELIVERED, State.CONFIRMED, State.FAILED, State.BURIED}),
+    State.DELIVERED: frozenset({State.REQUESTED, State.CONFIRMED, State.FAILED, State.TIMED_OUT}),
+    State.TIMED_OUT: frozenset({State.REQUESTED, State.CONFIRMED, State.FAILED}),
+    State.FAILED: frozenset({State.REQUESTED, State.CONFIRMED}),
+    State.BURIED: frozenset({State.REQUESTED, State.CONFIRMED, State.FAILED}),
+    State.CONFIRMED: frozenset(),
+}
+
+GIVEN_UP: Final = (State.FAILED, State.TIMED_OUT, State.BURIED)
+"""States in which a person must look."""
+
+CONTAINING: Final = frozenset({"restrict", "block", "remove", "remove_copies"})
+"""Verbs after which others can no longer see the content."""
+
+
+def state_of(one: DispatchRecord) -> State:
+    """What became of an instruction."""
+    return State(DispatchState.Name(one.state).removeprefix("DISPATCH_STATE_"))
+
+
+def table() -> list[tuple[str, str]]:
+    """From which state to which, for the docs."""
+    return [(state.value, ", ".join(sorted(NEXT[state])) or "none") for state in State]
