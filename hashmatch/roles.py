@@ -121,6 +121,7 @@ RPCS: Mapping[str, Permission] = {
     f"{_CASES}WithdrawReport": Role.LEAD,
     f"{_CASES}RenewHold": Role.LE_LIAISON,
     f"{_CASES}DiscloseInquiry": Role.LE_LIAISON,
+    f"{_CASES}GetKpis": Role.LEAD,
     f"{_CASES}ListPages": Role.REVIEWER,
     f"{_CASES}AcknowledgePage": Role.REVIEWER,
     f"{_CASES}RaiseDrill": Role.LEAD,

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from hashmatch import clock, office
 from hashmatch.cli import format, log_opening
+from hashmatch.cli.amounts import moment
 from hashmatch.cli.verbs import Verbs, verb
 from hashmatch.workflow import figures
 from hashmatch.workflow.kpi_times import Share
@@ -16,15 +17,21 @@ def add_parser(verbs: Verbs) -> None:
     one = verb(
         verbs, "kpi", run, "how fast, how right and how complete the work is", "example:\n  hashmatch kpi --days 30"
     )
-    one.add_argument("--days", type=int, metavar="N", help="times and clocks of cases so old at most, and of open ones")
+    since = one.add_mutually_exclusive_group()
+    since.add_argument(
+        "--days", type=int, metavar="N", help="times and clocks of cases so old at most, and of open ones"
+    )
+    since.add_argument("--since", default="", metavar="TIME", help="the same, of cases detected from then on")
+    one.add_argument("--until", default="", metavar="TIME", help="of no case detected from then on")
 
 
 def run(args: argparse.Namespace) -> int:
     with log_opening.opened(args, "kpi") as ledger:
         policy = office.policy_in_force(ledger, args.settings).now
         now = clock.now()
-        since = now - timedelta(days=args.days) if args.days else None
-        found = figures.figures(ledger, policy, now, since=since)
+        since = now - timedelta(days=args.days) if args.days else moment(args.since, "--since") if args.since else None
+        until = moment(args.until, "--until") if args.until else None
+        found = figures.figures(ledger, policy, now, since=since, until=until)
     if args.json:
         format.emit(figures.told(found))
         return 0

@@ -1,5 +1,5 @@
 """The figures of a state directory on standard output: `python -m hashmatch.server.measure ORDER`, started by
-measuring.py alone. It reads the ledger and writes nothing.
+measuring.py and kpis.py. It reads the ledger and writes nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,10 @@ def main(order: dict[str, Any]) -> int:
     try:
         with closing(Ledger(Path(order["state"]), readonly=True)) as ledger:
             policy = PolicyInForce(ledger.env, policy_file.load(Path(order["policy"]) if order["policy"] else None)).now
-            found = figures.figures(ledger, policy, now, since=now - timedelta(days=order["window_days"]))
+            since, until = (datetime.fromisoformat(order[k]) if k in order else None for k in ("since", "until"))
+            if "window_days" in order:
+                since = now - timedelta(days=order["window_days"])
+            found = figures.figures(ledger, policy, now, since=since, until=until)
     except HashmatchError as e:
         print(e, file=sys.stderr)
         return e.exit_code

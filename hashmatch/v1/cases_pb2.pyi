@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hashmatch.v1 import common_pb2 as _common_pb2
+from hashmatch.v1 import kpis_pb2 as _kpis_pb2
 from hashmatch.v1 import reports_pb2 as _reports_pb2
 import builtins as _builtins
 import sys
@@ -870,6 +871,7 @@ class InquiryRecord(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     HOLD_IDS_FIELD_NUMBER: _builtins.int
     BREACHED_FIELD_NUMBER: _builtins.int
+    UNHELD_FROM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _builtins.str
     """"USER", "LE_EMERGENCY", "LE_PRESERVATION", "LE_PROCESS", "LE_TAKEDOWN", "LE_DESTROY"."""
@@ -897,6 +899,8 @@ class InquiryRecord(_message.Message):
     """Why it was refused, or what came of it."""
     breached: _builtins.bool
     """It was not answered in time."""
+    unheld_from: _builtins.str
+    """A case that is not held, nor are those of its subject before it: they were too many at once. Empty: all are held."""
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -935,10 +939,11 @@ class InquiryRecord(_message.Message):
         outcome: _builtins.str = ...,
         hold_ids: _abc.Iterable[_builtins.str] | None = ...,
         breached: _builtins.bool = ...,
+        unheld_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "due_by", b"due_by", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "approved_by", b"approved_by", "breached", b"breached", "case_ids", b"case_ids", "closed_at", b"closed_at", "closed_by", b"closed_by", "contact", b"contact", "counsel", b"counsel", "due_by", b"due_by", "hold_ids", b"hold_ids", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "legal_basis", b"legal_basis", "non_disclosure", b"non_disclosure", "outcome", b"outcome", "received_at", b"received_at", "received_by", b"received_by", "reference", b"reference", "scope", b"scope", "state", b"state", "verification", b"verification", "verified_by", b"verified_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "approved_by", b"approved_by", "breached", b"breached", "case_ids", b"case_ids", "closed_at", b"closed_at", "closed_by", b"closed_by", "contact", b"contact", "counsel", b"counsel", "due_by", b"due_by", "hold_ids", b"hold_ids", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "legal_basis", b"legal_basis", "non_disclosure", b"non_disclosure", "outcome", b"outcome", "received_at", b"received_at", "received_by", b"received_by", "reference", b"reference", "scope", b"scope", "state", b"state", "unheld_from", b"unheld_from", "verification", b"verification", "verified_by", b"verified_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3057,3 +3062,51 @@ class ListDueEvidenceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDueEvidenceResponse: _TypeAlias = ListDueEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class GetKpisRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Times and clocks are told of the cases that were detected from then on, and of all that are open; absent: of all."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """And of none that was detected from then on; absent: up to now."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKpisRequest: _TypeAlias = GetKpisRequest  # noqa: Y015
+
+@_typing.final
+class GetKpisResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KPIS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def kpis(self) -> _kpis_pb2.Kpis: ...
+    def __init__(
+        self,
+        *,
+        kpis: _kpis_pb2.Kpis | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kpis", b"kpis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kpis", b"kpis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKpisResponse: _TypeAlias = GetKpisResponse  # noqa: Y015

@@ -229,6 +229,11 @@ class CaseServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceResponse.FromString,
                 _registered_method=True)
+        self.GetKpis = channel.unary_unary(
+                '/hashmatch.v1.CaseService/GetKpis',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.GetKpisRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.GetKpisResponse.FromString,
+                _registered_method=True)
 
 
 class CaseServiceServicer:
@@ -507,6 +512,13 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetKpis(self, request, context):
+        """How fast, how right and how complete the work is; computed anew for each call, which takes a while.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -704,6 +716,11 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.ListDueEvidence,
                     request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceResponse.SerializeToString,
+            ),
+            'GetKpis': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKpis,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.GetKpisRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.GetKpisResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1759,6 +1776,33 @@ class CaseService:
             '/hashmatch.v1.CaseService/ListDueEvidence',
             hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceRequest.SerializeToString,
             hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKpis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/GetKpis',
+            hashmatch_dot_v1_dot_cases__pb2.GetKpisRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.GetKpisResponse.FromString,
             options,
             channel_credentials,
             insecure,

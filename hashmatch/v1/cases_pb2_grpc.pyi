@@ -111,6 +111,8 @@ class CaseServiceStub:
     """Who may see, or saw, more of which case's evidence, by whose leave and until when."""
     ListDueEvidence: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListDueEvidenceRequest, _cases_pb2.ListDueEvidenceResponse]
     """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
+    GetKpis: _grpc.UnaryUnaryMultiCallable[_cases_pb2.GetKpisRequest, _cases_pb2.GetKpisResponse]
+    """How fast, how right and how complete the work is; computed anew for each call, which takes a while."""
 
 @_typing.type_check_only
 class CaseServiceAsyncStub(CaseServiceStub):
@@ -193,6 +195,8 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """Who may see, or saw, more of which case's evidence, by whose leave and until when."""
     ListDueEvidence: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListDueEvidenceRequest, _cases_pb2.ListDueEvidenceResponse]  # type: ignore[assignment]
     """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
+    GetKpis: _aio.UnaryUnaryMultiCallable[_cases_pb2.GetKpisRequest, _cases_pb2.GetKpisResponse]  # type: ignore[assignment]
+    """How fast, how right and how complete the work is; computed anew for each call, which takes a while."""
 
 class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -506,5 +510,13 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.ListDueEvidenceResponse, _abc.Awaitable[_cases_pb2.ListDueEvidenceResponse]]:
         """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
+
+    @_abc_1.abstractmethod
+    def GetKpis(
+        self,
+        request: _cases_pb2.GetKpisRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.GetKpisResponse, _abc.Awaitable[_cases_pb2.GetKpisResponse]]:
+        """How fast, how right and how complete the work is; computed anew for each call, which takes a while."""
 
 def add_CaseServiceServicer_to_server(servicer: CaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,7 +11,7 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.audit.ledger import Ledger
-from hashmatch.errors import NotFound
+from hashmatch.errors import Malformed, NotFound
 from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_UNSPECIFIED, VerdictRecord
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, CaseItem, CaseState
 from hashmatch.v1.cases_pb2 import Decision as Decided
@@ -22,6 +22,7 @@ from hashmatch.workflow.agreement import Agreement, agreement
 from hashmatch.workflow.case import State
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.inputs import moment
 from hashmatch.workflow.kpi import ActionOutcome, CaseTimes, Decision, Milestone, Outcome
 from hashmatch.workflow.kpi_times import Backlog, Share, Times
 from hashmatch.workflow.policy import Policy
@@ -61,19 +62,39 @@ class Figures:
     exposure_minutes: float
 
 
-def figures(ledger: Ledger, policy: Policy, now: datetime, *, since: datetime | None = None) -> Figures:
+def refuse_no_period(since: datetime | None, until: datetime | None) -> None:
+    """Returns where there can be a case between the two.
+
+    Raises:
+        Malformed: names the one that is wrong.
+    """
+    begin = moment(since, "since") if since is not None else None
+    if until is not None and begin is not None and moment(until, "until") <= begin:
+        raise Malformed("not after `since`", field="until")
+
+
+def figures(
+    ledger: Ledger, policy: Policy, now: datetime, *, since: datetime | None = None, until: datetime | None = None
+) -> Figures:
     """The figures as they are now.
 
     Args:
         since: times and clocks are told of the cases detected from then on, and of all that are open; None: of all.
     Raises:
+        until: and of none that was detected from then on.
         Corrupt: a row is damaged.
+        Malformed: no case can be of that time.
     """
     last = ledger.last_sequence()  # what comes during the reading is the next time's
+    refuse_no_period(since, until)
     store, outbox = CaseStore(ledger.env, ledger.sealing), sending.Outbox(ledger.env, ledger.sealing)
     cases = list({case.id: case for case in _cases(ledger, store)}.values())
     rows = [_times(case) for case in cases]
-    lately = [row for row in rows if since is None or row.closed is None or row.detected >= since]
+    lately = [
+        row
+        for row in rows
+        if (since is None or row.closed is None or row.detected >= since) and (until is None or row.detected < until)
+    ]
     decisions: list[Decision] = []
     outcomes: list[ActionOutcome] = []
     clusters: list[tuple[str, int]] = []
