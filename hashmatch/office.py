@@ -42,6 +42,8 @@ from hashmatch.workflow.evidence_settings import EvidenceSettings
 from hashmatch.workflow.inquiries import Inquiries
 from hashmatch.workflow.pager import NAME as PAGER
 from hashmatch.workflow.pager import Pager, Pages
+from hashmatch.workflow.plan import VERBS
+from hashmatch.workflow.policy import Policy
 from hashmatch.workflow.policy_store import ClocksInForce, PolicyInForce, PolicyStore
 from hashmatch.workflow.report_preparing import Evidence
 from hashmatch.workflow.report_settings import Filing, ReportSettings
@@ -151,12 +153,21 @@ def casework(
     if routes.environment is not None:
         filing = Filing(ReportStore(ledger.env), CaseStore(ledger.env, ledger.sealing), routes.environment)
 
+    if serving and routes.verbs:
+        _warn_of_unrouted(policy.now, routes)
+
     def route(verb: str) -> Iterable[str]:
         return [corrections.NAME] if verb in corrections.VERBS else routes.route(verb)
 
     return Casework(
         ledger.env, ledger.sealing, policy, route, filing, ClocksInForce(policy), evidence, policy.reports_to,
     )  # fmt: skip
+
+
+def _warn_of_unrouted(policy: Policy, routes: Routes) -> None:
+    wanted = {verb for rule in policy.rules for verb in (*rule.now, *rule.confirmed)} | {"page"}  # for missed clocks
+    if lost := [verb for verb in VERBS if verb in wanted and not list(routes.route(verb))]:
+        trace.warning("the policy asks for %s, which no destination takes: nobody is asked", ", ".join(lost))
 
 
 def policy_in_force(ledger: Ledger, settings: Settings) -> PolicyInForce:

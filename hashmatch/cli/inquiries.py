@@ -139,6 +139,8 @@ def _told(row: InquiryRecord) -> Iterator[str]:
         yield "  the subject must not be told"
     if row.hold_ids:
         yield f"  held: {', '.join(row.hold_ids)}"
+    if row.unheld_from:
+        yield f"  NOT held, too many at once: case {row.unheld_from} and earlier ones; name it in another inquiry"
     if row.verified_by:
         yield f"  verified by {row.verified_by}: {row.verification}"
     if row.approved_by:
@@ -198,6 +200,8 @@ def _done(args: argparse.Namespace, row: InquiryRecord) -> int:
     else:
         due = f", due {_when(row.due_by)}" if not row.closed_by else ""
         print(f"inquiry {row.id} is {row.state}{due}: {', '.join(row.case_ids)}")
+        if row.unheld_from and not row.closed_by:
+            print(f"NOT held, too many at once: case {row.unheld_from} and earlier ones; name it in another inquiry")
     return 0
 
 

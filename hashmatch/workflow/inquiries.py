@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -25,8 +26,10 @@ from hashmatch.workflow.inquiry import OPEN, RULES, Kind, State, Step
 from hashmatch.workflow.rows import Keys, Messages, after_time, time_key
 
 MAX_CASES: Final = 50  # of one inquiry
-MAX_HELD: Final = 200  # held at once for one inquiry, the latest of each subject first; verdicts wait meanwhile
+MAX_HELD: Final = 1000  # cases held at once for one inquiry; verdicts wait meanwhile
 URGENT: Final = "INQUIRY"  # reason code of a case that an inquiry makes more urgent
+trace = logging.getLogger(__name__)
+
 _FIELDS: Final = ("agency", "contact", "reference", "legal_basis", "jurisdiction", "scope")
 
 
@@ -91,7 +94,7 @@ class Inquiries:
 
         Raises:
             Malformed: what its kind wants is not given; names the field.
-            NotFound: a case that it names is not there.
+            NotFound: a case that it names is not there. Refused: it is a drill.
         """
         rule = RULES[asked.kind]
         row = InquiryRecord(
@@ -112,14 +115,18 @@ class Inquiries:
             raise Malformed(f"want at most {MAX_CASES}", field="case_ids")
         tier = 0 if asked.imminent else rule.tier
         for case_id in dict.fromkeys(asked.case_ids):
-            self._cases.store.get(log.txn, case_id)
+            if self._cases.store.get(log.txn, case_id).drill:
+                raise Refused(f"{case_id} is a drill: nobody can ask about it")
             row.case_ids.append(case_id)
             if tier is not None:
                 self._urge(log, case_id, tier)
         if not row.case_ids:
             row.case_ids.append(self._case_of(log, asked, row.id, 2 if tier is None else tier))
         if rule.hold is not None:
-            for case_id in self._chain(log.txn, row.case_ids):
+            held, row.unheld_from = self._of_the_same(log.txn, row.case_ids)
+            if row.unheld_from:
+                trace.error("inquiry %s: case %s and others of its subject are not held", row.id, row.unheld_from)
+            for case_id in held:
                 placed = self._cases.holding.place(
                     log, case_id, kind=rule.hold, ground=f"inquiry {row.id}", by=by,
                     reference=row.reference or row.id, jurisdiction=row.jurisdiction,
@@ -128,14 +135,19 @@ class Inquiries:
         self._write(log, row, Step.RECEIVE, by)
         return row
 
-    def _chain(self, txn: Txn, case_ids: Iterable[str]) -> list[str]:
-        """These cases and all before them of the same subjects: what an agency wants kept may lie in any."""
+    def _of_the_same(self, txn: Txn, case_ids: Sequence[str]) -> tuple[list[str], str]:
+        """These cases and all others of the same subjects, since what an agency wants kept may lie in any; and the
+        first that is one too many, which then is not among them nor are those before it."""
         found: dict[str, None] = {}
-        for case_id in case_ids:
-            while case_id and case_id not in found and len(found) < MAX_HELD:
+        subjects = [self._cases.store.get(txn, case_id).subject for case_id in case_ids]
+        latest = [self._cases.store.latest_of(txn, subject) for subject in subjects]
+        for case_id in [*case_ids, *(case.id for case in latest if case is not None)]:
+            while case_id and case_id not in found:
+                if len(found) == MAX_HELD:
+                    return list(found), case_id
                 found[case_id] = None
                 case_id = self._cases.store.get(txn, case_id).prior_case_id
-        return list(found)
+        return list(found), ""
 
     def _case_of(self, log: Appending, asked: Asked, inquiry_id: str, tier: int) -> str:
         about = asked.subject

@@ -99,6 +99,7 @@ def content(
     fingerprints: Fingerprints,
     prior: Sequence[ReportId] = (),
     omit: Collection[str] = (),
+    suspended_at: datetime | None = None,
 ) -> Content:
     """What a report about a case says.
 
@@ -108,6 +109,7 @@ def content(
         attached: the verdicts' ids of those items whose file goes with it.
         prior: earlier reports about the same subject.
         omit: attributes that a person left out.
+        suspended_at: when the platform confirmed that it disabled the account as it was asked, where it has.
     """
     found: list[Problem] = []
     told = [Attributes(item.subject.attributes, omit, found) for item in items]
@@ -116,7 +118,7 @@ def content(
         incident_summary=_summary(case, items, labels, reporter, now),
         internet_details=tuple(_places(told)),
         reporter=told_by(reporter),
-        persons_or_users_reported=tuple(_suspect(case, items, told, environment, prior, now)),
+        persons_or_users_reported=tuple(_suspect(case, items, told, environment, prior, now, suspended_at)),
         additional_info=_without_files([item for item in items if item.verdict_id not in attached]),
     )
     files = tuple(
@@ -187,7 +189,7 @@ def _without_files(items: Sequence[CaseItem]) -> str | None:
 
 def _suspect(
     case: Case, items: Sequence[CaseItem], told: Sequence[Attributes], environment: Environment,
-    prior: Sequence[ReportId], now: datetime,
+    prior: Sequence[ReportId], now: datetime, suspended_at: datetime | None,
 ) -> list[cybertip.PersonOrUserReported]:  # fmt: skip
     """The uploader, with what any of the items says of them; of what can only be said once, the latest."""
     suspect = cybertip.PersonOrUserReported(
@@ -205,7 +207,7 @@ def _suspect(
         ),
         prior_ct_reports=once([*prior, *(one for a in told for one in a.prior("prior_reports", environment))]),
         group_identifier=_last(one.text("group_id") for one in told),
-        standing=_standing(told),
+        standing=_standing(told, suspended_at),
     )
     return [] if suspect == cybertip.PersonOrUserReported() else [suspect]
 
@@ -228,12 +230,15 @@ def _person(told: Sequence[Attributes]) -> Person | None:
     return None if person == Person() else person
 
 
-def _standing(told: Sequence[Attributes]) -> Standing:
+def _standing(told: Sequence[Attributes], suspended_at: datetime | None) -> Standing:
+    """What the caller says of the account; where they say nothing, what the platform has confirmed of it since."""
     how = _last(one.one_of("account_disabled", ("temporary", "permanent", "false")) for one in told)
     at = _last(one.time("account_disabled_at") for one in told)
     notified = _last(one.flag("user_notified") for one in told)
     country = _last(one.text("country") for one in told)
     temporarily = permanently = location = None
+    if how is None and suspended_at is not None:
+        how, at = "temporary", suspended_at  # it can be reinstated
     if how == "temporary":
         temporarily = TemporarilyDisabled(True, disabled_date=at, user_notified=notified)
     elif how is not None:

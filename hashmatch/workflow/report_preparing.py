@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import BinaryIO, Final, Protocol
 
@@ -17,9 +17,12 @@ from hashmatch.delivery.cybertip.problems import MAX_BATCH_FILES
 from hashmatch.delivery.cybertip.terms import Environment, ReportId
 from hashmatch.errors import BadConfig, HashmatchError, NotFound
 from hashmatch.store.env import Txn
-from hashmatch.v1.cases_pb2 import Case, CaseItem
+from hashmatch.v1.cases_pb2 import Case, CaseItem, DispatchRecord
 from hashmatch.v1.reports_pb2 import ReportRow
+from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.outbox import Outbox
+from hashmatch.workflow.plan import UNDO
 from hashmatch.workflow.report import Call, ReportRecord, State, Step, next_step
 from hashmatch.workflow.report_batch_content import Part, batch_content
 from hashmatch.workflow.report_content import Content, Reporter, content
@@ -70,6 +73,7 @@ class Preparing:
         evidence: Evidence | None, reporter: Reporter, now: Callable[[], datetime], *, production: bool,
     ) -> None:  # fmt: skip
         self._ledger, self._store, self._cases = ledger, store, CaseStore(ledger.env, ledger.sealing)
+        self._outbox = Outbox(ledger.env, ledger.sealing)
         self._client_of, self._evidence, self._reporter, self._now = client_of, evidence, reporter, now
         self._production = production
 
@@ -179,10 +183,11 @@ class Preparing:
         case, items = parts[0].case, parts[0].items
         with self._ledger.env.read() as txn:
             prior = list(self._earlier(txn, row, case))
+            suspended_at = suspended(self._outbox.of_case(txn, case.id))
         return content(
             case, items, self._reporter, environment=environment_of(row), now=self._now(), attached=attached,
             fingerprints={item.verdict_id: self._fingerprints(item.verdict_id) for item in items},
-            prior=prior, omit=row.omitted,
+            prior=prior, omit=row.omitted, suspended_at=suspended_at,
         )  # fmt: skip
 
     def _earlier(self, txn: Txn, row: ReportRow, case: Case) -> Iterator[ReportId]:
@@ -208,6 +213,17 @@ class Preparing:
             for one in verdict.hashed
             if one.fingerprint.value and not one.variant and not one.frame_ms and (still or one.hash_type in EXACT)
         ]
+
+
+def suspended(sent: Iterable[DispatchRecord]) -> datetime | None:
+    """When the platform confirmed that it had disabled an account, where it was not asked to undo that since."""
+    at: datetime | None = None
+    for one in sent:
+        if one.verb == "suspend" and sending.state_of(one) is sending.State.CONFIRMED:
+            at = one.done_at.ToDatetime(UTC)
+        elif one.verb == UNDO["suspend"]:
+            at = None
+    return at
 
 
 def _items(row: ReportRow, parts: Sequence[Part]) -> list[CaseItem]:

@@ -179,3 +179,38 @@ def test_an_emergency_about_a_decided_case_of_any_tier_pages(work, inquiries):
     work.do("decide", case.id, confirm=True, by="ann", roles=frozenset(Role), reason_codes=["SEEN"])
     receive(work, inquiries, Kind.LE_EMERGENCY, case_ids=[case.id])
     assert [(d.verb, d.tier) for d in work.dispatches(case.id)] == [("page", 1)]
+
+
+def closed(work, uploader):
+    """A case of an uploader, worked and over."""
+    case = work.match(uploader)
+    work.do("claim", case.id, by="ann")
+    work.do("decide", case.id, confirm=False, by="ann", roles=frozenset(Role), reason_codes=["X"])
+    work.confirm_all(case.id)
+    return case.id
+
+
+def held(work, case_ids):
+    with work.ledger.env.read() as txn:
+        return [bool(work.cases.store.holds(txn, case_id)) for case_id in case_ids]
+
+
+@pytest.mark.parametrize("named", [0, 1, 2])
+def test_a_letter_keeps_all_cases_of_its_uploader_whichever_it_names(work, inquiries, named):
+    made = [closed(work, "u1") for _ in range(3)]
+    other = closed(work, "u2")
+    row = receive(work, inquiries, Kind.LE_PRESERVATION, case_ids=[made[named]])
+    assert held(work, [*made, other]) == [True] * 3 + [False]
+    assert row.unheld_from == ""
+
+
+def test_what_is_too_many_to_be_held_at_once_is_told_and_held_for_the_next_inquiry(
+    work, inquiries, monkeypatch, caplog
+):
+    monkeypatch.setattr("hashmatch.workflow.inquiries.MAX_HELD", 2)
+    made = [closed(work, "u1") for _ in range(4)]
+    row = receive(work, inquiries, Kind.LE_PRESERVATION, case_ids=[made[3]])
+    assert (held(work, made), row.unheld_from) == ([False, False, True, True], made[1])
+    assert f"case {made[1]}" in caplog.text
+    row = receive(work, inquiries, Kind.LE_PRESERVATION, case_ids=[row.unheld_from])
+    assert held(work, made) == [True] * 4

@@ -18,6 +18,7 @@ from hashmatch.errors import BadConfig, Refused
 from hashmatch.simulate.faults import Kind, parse
 from hashmatch.simulate.state import Stage
 from hashmatch.workflow.case_facts import state_of as case_state
+from hashmatch.workflow.plan import Instruction
 from hashmatch.workflow.report import State
 
 from .reporting import LEAD, at, filed, office, state_of
@@ -73,6 +74,24 @@ def test_a_second_call_finds_the_first_report_and_another_round_makes_another_on
             other = one.queue(log, case)
         assert other.id != row.id
         assert one.states(row.id) == ["QUEUED", "RETRACTED"]
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_an_account_is_told_as_disabled_once_the_platform_has_confirmed_that(tmp_path, confirmed):
+    with office(tmp_path, kept=KEPT) as one:
+        one.plan = replace(one.plan, instructions=(Instruction("suspend", "known"),))
+        one.cases._route = lambda _verb: ["platform"]
+        case_id = one.match("u1", "a")
+        if confirmed:
+            with one.ledger.env.read() as txn:
+                (suspend,) = one.cases.outbox.of_case(txn, case_id)
+            with one.ledger.changing() as log:
+                one.cases.confirm(log, suspend.id, failed=False)
+        one.confirm(case_id)
+        one.drain(one.tipline.clock.advance)
+        (held,) = filed(one.tipline)
+        said = etree.fromstring(held.xml).findtext(".//accountTemporarilyDisabled")
+        assert said == ("true" if confirmed else None)
 
 
 def test_what_was_filed_is_not_filed_again_by_whoever_confirms_it_again(tmp_path):

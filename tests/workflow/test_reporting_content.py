@@ -98,6 +98,15 @@ def test_the_suspect_is_who_uploaded_it():
     assert disabled.disabled_date == datetime(2026, 10, 15, 8, tzinfo=UTC)
 
 
+def test_an_account_that_the_platform_disabled_as_asked_is_told_unless_it_says_otherwise():
+    at = NOW - timedelta(minutes=30)
+    (suspect,) = told(item(), suspended_at=at).report.persons_or_users_reported
+    assert suspect.standing.account_temporarily_disabled.disabled_date == at
+    (suspect,) = told(item(account_disabled="permanent"), suspended_at=at).report.persons_or_users_reported
+    assert suspect.standing.account_temporarily_disabled is None
+    assert suspect.standing.account_permanently_disabled.disabled
+
+
 def test_several_items_add_up_and_of_what_is_said_once_the_latest_counts():
     items = [
         item("v1", email="a@example.net", screen_name="old", ip="1.2.3.4", display_name="D"),
