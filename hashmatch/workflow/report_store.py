@@ -24,10 +24,11 @@ from hashmatch.v1.reports_pb2 import ReportEnvironment, ReportFile, ReportRow
 from hashmatch.workflow import report as machine
 from hashmatch.workflow.report import ReportRecord, State
 from hashmatch.workflow.report_members import leave, settle
-from hashmatch.workflow.report_record import OVER
+from hashmatch.workflow.report_record import OVER, Retraction
 from hashmatch.workflow.report_rows import (
     authority_of,
     copied,
+    environment_of,
     keep,
     look_again,
     receipt_of,
@@ -90,17 +91,21 @@ class ReportStore:
         """The report about this round of decision on a case; a new one where there is none.
 
         One that is there already takes in items that came since, as long as nothing of it was sent; afterwards they are
-        in another, so that none is left out.
+        in another, so that none is left out. What an earlier round has filed, or is filing, is not filed again.
         """
         case_id, round_ = case.id, case.reviews_before
-        there = [row for row in self.of_case(log.txn, case_id) if row.round == round_]
-        known = {file.verdict_id for row in there if state_of(row) is not State.RETRACTED for file in row.files}
+        every = self.of_case(log.txn, case_id)
+        there = [row for row in every if row.round == round_]
+        earlier = [row for row in every if row.round != round_ and environment_of(row) is environment]
+        counted = [row for row in earlier if _stands(row)]
+        counted += [row for row in there if state_of(row) is not State.RETRACTED]
+        known = {file.verdict_id for row in counted for file in row.files}
         late = sorted(
             (item for item in items if item.verdict_id not in known),
             key=lambda item: (item.at.seconds, item.at.nanos, item.verdict_id),
         )
-        if there and not late:
-            return there[-1]
+        if counted and not late:
+            return counted[-1]
         last = there[-1] if there else None
         if last and state_of(last) is State.QUEUED and not last.HasField("calling") and not last.batch_id:
             return self._joined(log, last, late)
@@ -246,6 +251,11 @@ class ReportStore:
         """Withdraws whatever of a case is not over, since the case was cleared; what there was."""
         open_ = [row for row in self.of_case(log.txn, case_id) if state_of(row) not in OVER]
         return [self.withdraw(log, row.id, by=by) for row in open_]
+
+
+def _stands(row: ReportRow) -> bool:
+    """Whether it is filed, or will be."""
+    return state_of(row) is not State.RETRACTED and record_of(row).retraction is not Retraction.WITHDRAW
 
 
 def _id(case_id: str, round_: int | str) -> str:
