@@ -124,7 +124,7 @@ def approve(args: argparse.Namespace) -> int:
 
 def withdraw(args: argparse.Namespace) -> int:
     with log_opening.changing(args) as ledger, ledger.changing() as log:
-        version = PolicyStore(ledger.env).withdraw(log, args.version).version
+        version = PolicyStore(ledger.env).withdraw(log, args.version, by=by()).version
     return _told(args, version, "is not proposed any more")
 
 

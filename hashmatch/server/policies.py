@@ -80,10 +80,10 @@ class PolicyCalls(CaseCalls):
         self, request: cases_pb2.WithdrawPolicyRequest, context: Context
     ) -> cases_pb2.WithdrawPolicyResponse:
         convert.refuse_unknown_fields(request)
-        person()
+        by = person()
 
         def step(log: Appending, _cases: Casework) -> PolicyRecord:
-            return PolicyStore(self._ledger.env).withdraw(log, request.version).record()
+            return PolicyStore(self._ledger.env).withdraw(log, request.version, by=by).record()
 
         return cases_pb2.WithdrawPolicyResponse(policy=await self._step(step))
 

@@ -1341,7 +1341,7 @@ Global___ListExported: _TypeAlias = ListExported  # noqa: Y015
 
 @_typing.final
 class PolicyChanged(_message.Message):
-    """Another policy is in force."""
+    """Another policy is in force, or was proposed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1350,6 +1350,7 @@ class PolicyChanged(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     APPROVER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """SHA-256 of its text, in hexadecimal."""
     previous: _builtins.str
@@ -1357,6 +1358,8 @@ class PolicyChanged(_message.Message):
     approver: _builtins.str
     """Who agreed; empty: nobody had to."""
     reason: _builtins.str
+    step: _builtins.str
+    """"PROPOSED": it waits for another person; "WITHDRAWN": it does no more; empty: it is in force."""
     def __init__(
         self,
         *,
@@ -1365,10 +1368,11 @@ class PolicyChanged(_message.Message):
         by: _builtins.str = ...,
         approver: _builtins.str = ...,
         reason: _builtins.str = ...,
+        step: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "by", b"by", "previous", b"previous", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "by", b"by", "previous", b"previous", "reason", b"reason", "step", b"step", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,17 +80,20 @@ class PolicyStore:
             Malformed, BadConfig: it is none, or has an error.
         """
         policy = policy_file.accepted(given)
-        event = Event()
-        said = event.policy_changed
-        said.version, said.previous, said.by = policy.version, self.active(log.txn), by
-        said.approver, said.reason = approver, reason
-        log.append(event)
+        self._log(log, policy.version, by, reason, approver=approver)
         self._rows.put(log.txn, _TEXT + policy.version.encode(), given)
         self._rows.put(log.txn, _ACTIVE, policy.version)
         self._rows.delete(log.txn, _PROPOSED)
         change = {"version": policy.version, "by": by, "approver": approver, "reason": reason}
         self._rows.put(log.txn, self._next(log.txn), json.dumps(change | {"at": log.at.isoformat()}))
         return policy
+
+    def _log(self, log: Appending, version: str, by: str, reason: str, *, approver: str = "", step: str = "") -> None:
+        event = Event()
+        said = event.policy_changed
+        said.version, said.previous, said.by = version, self.active(log.txn), by
+        said.approver, said.reason, said.step = approver, reason, step
+        log.append(event)
 
     def _next(self, txn: Txn) -> bytes:
         last = self._rows.last(txn, _CHANGE)
@@ -156,6 +159,7 @@ class PolicyStore:
         proposal = Proposal(policy.version, by, text(reason, "reason"), log.at.isoformat())
         self._rows.put(log.txn, _TEXT + policy.version.encode(), given)
         self._rows.put(log.txn, _PROPOSED, json.dumps(asdict(proposal)))
+        self._log(log, policy.version, by, proposal.reason, step="PROPOSED")
         return proposal
 
     def approve(self, log: Appending, version: str, *, by: str) -> Policy:
@@ -173,7 +177,7 @@ class PolicyStore:
         given = self.text(log.txn, proposal.version)
         return self.adopt(log, given, by=proposal.by, approver=by, reason=proposal.reason)
 
-    def withdraw(self, log: Appending, version: str = "") -> Proposal:
+    def withdraw(self, log: Appending, version: str = "", *, by: str) -> Proposal:
         """Takes back what was proposed: this version, by its beginning, or "" whatever it is.
 
         Raises:
@@ -183,6 +187,7 @@ class PolicyStore:
         if proposal is None or (version and (len(version) < MIN_DIGITS or not proposal.version.startswith(version))):
             raise NotFound("no policy is proposed" if not version else "no policy of that version is proposed")
         self._rows.delete(log.txn, _PROPOSED)
+        self._log(log, proposal.version, by, proposal.reason, step="WITHDRAWN")
         return proposal
 
 

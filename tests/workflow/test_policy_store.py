@@ -58,6 +58,7 @@ def test_two_persons_change_it_and_it_counts_at_once(work, store):
     assert live(match(), work.now).version == waits.version
     said = changes(work)[-1]
     assert (said.by, said.approver, said.reason, said.version) == ("ann", "bob", "quicker", waits.version)
+    assert [one.step for one in changes(work)] == ["", "PROPOSED", ""]
     with work.ledger.env.read() as txn:
         assert (store.proposal(txn), store.text(txn, changes(work)[0].version)) == (None, BUILT_IN)
 
@@ -72,13 +73,14 @@ def test_what_is_wrong_or_in_force_already_is_not_proposed(work, store):
     with pytest.raises(Refused):
         do(work, store.propose, BUILT_IN, by="ann", reason="r")
     with pytest.raises(NotFound):
-        do(work, store.withdraw)
+        do(work, store.withdraw, by="ann")
     do(work, store.propose, OTHER, by="ann", reason="r")
-    do(work, store.withdraw)
+    do(work, store.withdraw, by="ann")
     with work.ledger.env.read() as txn:
         assert store.proposal(txn) is None
         with pytest.raises(NotFound):
             store.text(txn, "none")
+    assert [(one.step, one.by) for one in changes(work)[1:]] == [("PROPOSED", "ann"), ("WITHDRAWN", "ann")]
 
 
 def test_before_one_is_in_force_the_settings_count(work):
