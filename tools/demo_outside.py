@@ -19,15 +19,16 @@ from hashmatch.simulate.cybertipline import serving as simulated
 class Platform:
     """A sample receiver: verifies each instruction, does it once, and confirms it in its answer."""
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret
+    def __init__(self, key: str) -> None:
+        """`key`: the shared secret (whsec_), or the public key (whpk_) of what signs."""
+        self._key = key
         self._lock = threading.Lock()
         self.done: dict[str, tuple[str, str]] = {}  # verb and content, by webhook-id
 
     def receive(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """Status and answer."""
         try:
-            id_ = standard_webhooks.verify(self._secret, headers, body, now=clock.now())
+            id_ = standard_webhooks.verify(self._key, headers, body, now=clock.now())
         except Malformed:
             return 401, b""
         data = json.loads(body)["data"]
@@ -39,8 +40,8 @@ class Platform:
 @contextmanager
 def outside(folder: Path) -> Iterator[tuple[Platform, CyberTipline, Path]]:
     """The platform, the imitation, and the workflow's file that names both."""
-    secret = standard_webhooks.new_secret()
-    platform = Platform(secret)
+    secret, public = standard_webhooks.new_key_pair()
+    platform = Platform(public)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -10,12 +10,11 @@ from datetime import UTC, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.audit.leaves import Appending
-from hashmatch.cli import format, holds, office_opening
+from hashmatch.cli import format, holds, office_opening, outbox_secret
 from hashmatch.cli.accounts import by
 from hashmatch.cli.amounts import seconds
 from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs, group, verb
-from hashmatch.delivery import standard_webhooks
 from hashmatch.errors import Malformed
 from hashmatch.store.env import Txn
 from hashmatch.v1.cases_pb2 import (
@@ -91,8 +90,7 @@ def add_parser(verbs: Verbs) -> None:
     one.add_argument("--case", default="", metavar="CASE", help="of one case")
     one.add_argument("--in", dest="states", action="append", choices=[*sending.State],
                      metavar="STATE", help="one of " + ", ".join(sending.State) + "; may be repeated")  # fmt: skip
-    _verb(outbox, "secret", secret, "make a secret that a destination's messages are signed with",
-         "outbox secret > platform.secrets")  # fmt: skip
+    outbox_secret.add_parser(outbox)
     one = _verb(outbox, "retry", retry, "send again what was given up", "outbox retry c_019af3c2.000001")
     one.add_argument("dispatch", metavar="DISPATCH")
     one = _verb(outbox, "accept", accept, "say that what was given up stays undone, so that its case can be closed",
@@ -312,15 +310,6 @@ def list_dispatches(args: argparse.Namespace) -> int:
     format.table([_dispatch(one) for one in found], ("dispatch", "verb", "to", "state", "attempts", "problem"))
     if more:
         print(f"and more; the first {SHOWN} are shown")
-    return 0
-
-
-def secret(args: argparse.Namespace) -> int:
-    made = standard_webhooks.new_secret()
-    if args.json:
-        format.emit({"secret": made})
-    else:
-        print(made)
     return 0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
@@ -28,7 +28,7 @@ class EvidenceFetch:
     """One platform. For any thread."""
 
     def __init__(
-        self, http: GuardedHttp, secrets: Sequence[Secret], *, most: int, now: Callable[[], datetime] = clock.now
+        self, http: GuardedHttp, secrets: Iterable[Secret], *, most: int, now: Callable[[], datetime] = clock.now
     ) -> None:
         """`most`: bytes of one upload, as the server takes them in."""
         self._http, self._secrets, self._most, self._now = http, secrets, most, now

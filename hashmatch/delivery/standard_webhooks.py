@@ -60,6 +60,13 @@ def new_secret() -> str:
     return SECRET + base64.b64encode(os.urandom(32)).decode()
 
 
+def new_key_pair() -> tuple[str, str]:
+    """An Ed25519 key for a new endpoint, to sign with; and the public one, by which the endpoint verifies."""
+    key = Ed25519PrivateKey.generate()
+    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    return PRIVATE + base64.b64encode(key.private_bytes_raw()).decode(), PUBLIC + public
+
+
 def headers(secrets: Iterable[Secret], *, id: str, at: datetime, body: bytes) -> dict[str, str]:
     """The three headers of one attempt. The id is the same in every attempt, the time is this one's."""
     timestamp = str(int(at.timestamp()))

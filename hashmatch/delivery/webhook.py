@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
@@ -21,7 +21,7 @@ class Webhook:
     """One endpoint of the platform. For any thread."""
 
     def __init__(
-        self, name: str, http: GuardedHttp, secrets: Sequence[Secret], *, now: Callable[[], datetime] = clock.now
+        self, name: str, http: GuardedHttp, secrets: Iterable[Secret], *, now: Callable[[], datetime] = clock.now
     ) -> None:
         self.name = name
         self._http, self._secrets, self._now = http, secrets, now

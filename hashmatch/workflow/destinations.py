@@ -20,6 +20,7 @@ from hashmatch.workflow.endpoints import Endpoint
 from hashmatch.workflow.evidence_settings import EvidenceSettings
 from hashmatch.workflow.paging_settings import PagingSettings
 from hashmatch.workflow.report_settings import ReportSettings
+from hashmatch.workflow.secret_file import SecretFile
 
 T = TypeVar("T")
 
@@ -111,9 +112,7 @@ def load(file: Path | None) -> Destinations:
     return Destinations(
         tuple(found),
         _table(file, given, "reporting", report_settings.parse, None),
-        _table(
-            file, given, "evidence", lambda one: evidence_settings.parse(one, endpoints.secrets), EvidenceSettings()
-        ),
+        _table(file, given, "evidence", lambda one: evidence_settings.parse(one, SecretFile), EvidenceSettings()),
         _table(file, given, "paging", paging_settings.parse, None),
     )
 

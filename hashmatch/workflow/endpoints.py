@@ -3,7 +3,7 @@
 [[destination]]                               # a webhook, where `kind` says nothing else
 name = "platform"
 url = "https://platform.example/hashmatch"
-secrets = "/etc/hashmatch/platform.secrets"   # one whsec_… or whsk_… a line; all of them sign
+secrets = "/etc/hashmatch/platform.secrets"   # one whsec_… or whsk_… a line; all of them sign; followed
 verbs = ["restrict", "block"]                 # default: every one
 allow = ["10.1.0.0/16"]                       # private networks that it may be in
 confirms = true                               # false: what was taken counts as done
@@ -44,10 +44,10 @@ from hashmatch.delivery.addresses import Egress
 from hashmatch.delivery.dispatch import Destination
 from hashmatch.delivery.guarded_http import GuardedHttp
 from hashmatch.delivery.hosts import Host
-from hashmatch.delivery.standard_webhooks import Secret
 from hashmatch.delivery.webhook import Webhook
 from hashmatch.errors import BadConfig, Malformed
 from hashmatch.workflow.policy import VERBS
+from hashmatch.workflow.secret_file import SecretFile, private
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -99,7 +99,7 @@ def _webhook(row: Row, name: str, egress: Egress) -> Opened:
     url = _text(row, "url")
     if not url.startswith(("https://", "http://")):
         raise Malformed("want an https URL", field="url")
-    signing, ca = secrets(Path(_text(row, "secrets"))), _file(row, "ca")
+    signing, ca = SecretFile(Path(_text(row, "secrets"))), _file(row, "ca")
     return lambda: Webhook(name, GuardedHttp(url, egress, ca=ca), signing)
 
 
@@ -156,32 +156,6 @@ _KINDS: Final[Mapping[str, tuple[frozenset[str], Callable[[Row, str, Egress], Op
     "nats": (frozenset({"servers", "stream", "subject", "credentials", "nkey"}), _nats),
     "kafka": (frozenset({"brokers", "topic", "tls", "sasl", "mechanism", "cert", "key"}), _kafka),
 }
-
-
-def secrets(file: Path) -> tuple[Secret, ...]:
-    """What signs a webhook: a secret a line.
-
-    Raises:
-        Malformed: the file cannot be read, others may read it, or it is wrong.
-    """
-    lines = private(file, "secrets").split()
-    if not lines:
-        raise Malformed(f"{file} is empty; `hashmatch outbox secret` makes one", field="secrets")
-    return tuple(Secret(line) for line in lines)
-
-
-def private(file: Path, key: str) -> str:
-    """The text of a file that nobody else may read.
-
-    Raises:
-        Malformed: others may, or it cannot be read.
-    """
-    try:
-        if file.stat().st_mode & 0o077:
-            raise Malformed(f"others may read {file}: chmod 600", field=key)
-        return file.read_text("ascii")
-    except (OSError, UnicodeDecodeError) as e:
-        raise Malformed(f"cannot read {file}: {getattr(e, 'strerror', None) or 'not ASCII'}", field=key) from None
 
 
 def _user(row: Row) -> tuple[str, str]:

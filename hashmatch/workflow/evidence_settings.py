@@ -15,7 +15,7 @@ ca = "/etc/hashmatch/platform-ca.pem"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -41,7 +41,7 @@ class EvidenceSettings:
     master: Callable[[], Master] | None = None  # of the vault; None: there is none
     retention: timedelta = timedelta(days=KEEP_DAYS)
     fetch: str = ""
-    secrets: tuple[Secret, ...] = field(default=(), repr=False)
+    secrets: Iterable[Secret] = field(default=(), repr=False)
     egress: Egress = field(default_factory=Egress)
     ca: Path | None = None
 
@@ -56,7 +56,7 @@ class EvidenceSettings:
         return EvidenceFetch(GuardedHttp(self.fetch, self.egress, ca=self.ca), self.secrets, most=most)
 
 
-def parse(given: Mapping[str, Any], secrets_of: Callable[[Path], tuple[Secret, ...]]) -> EvidenceSettings:
+def parse(given: Mapping[str, Any], secrets_of: Callable[[Path], Iterable[Secret]]) -> EvidenceSettings:
     """The settings of a table.
 
     Raises:
