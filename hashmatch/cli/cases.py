@@ -32,6 +32,7 @@ from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.blind import undecided
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.casework import LEASE, Casework
+from hashmatch.workflow.drills import taken_after
 from hashmatch.workflow.hold_table import DUTIES
 
 SHOWN = 1000  # rows at most
@@ -142,7 +143,7 @@ def list_cases(args: argparse.Namespace) -> int:
     rows = [
         (
             c.id,
-            f"T{c.tier - 1}",
+            f"T{c.tier - 1}" + " DRILL" * c.drill,
             state_of(c) if c.state else "?",
             str(c.items),
             _when(c.detected_at),
@@ -200,6 +201,8 @@ def _blind(cases: Casework, txn: Txn, case_id: str) -> bool:
 def _told(case: Case) -> Iterator[str]:
     state = state_of(case) if case.state else "a second look is asked of you"
     yield f"case {case.id}: {state}, T{case.tier - 1}, {case.items} items in {case.clusters} clusters"
+    if case.drill:
+        yield f"  DRILL: nothing has happened; {taken_after(case)}"
     yield f"  detected {_when(case.detected_at)}, contained {_when(case.contained_at)}"
     yield f"  decided {_when(case.decided_at)}, reported {_when(case.reported_at)}, closed {_when(case.closed_at)}"
     if case.assignee:

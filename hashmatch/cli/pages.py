@@ -16,7 +16,8 @@ from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.errors import Refused
 from hashmatch.office import Office
 from hashmatch.v1.cases_pb2 import PageRecord
-from hashmatch.workflow.pager import page_to_record
+from hashmatch.workflow.drills import acknowledged_after, taken_after
+from hashmatch.workflow.page_record import page_to_come, page_to_record
 from hashmatch.workflow.rota import Rota, gaps, on_call
 
 LOOKED_AHEAD = timedelta(days=60)  # for gaps in the rota
@@ -31,9 +32,13 @@ def add_parser(verbs: Verbs) -> None:
         pages, "take", take, "acknowledge a page that you were sent", "example:\n  hashmatch pages take p_019af3c2"
     )
     one.add_argument("page", metavar="PAGE", help="its id, as the message has it")
-    one = verb(pages, "drill", drill, "page whoever is on call about nothing, to try it",
-               "example:\n  hashmatch pages drill\n\nIt says that it is one, and is over once taken.")  # fmt: skip
+    one = verb(
+        pages, "drill", drill, "page whoever is on call about a case where nothing has happened, to try it",
+        "example:\n  hashmatch pages drill\n\nThe case is marked as a drill wherever it is shown; clear it as any "
+        "other, or end it.",
+    )  # fmt: skip
     one.add_argument("--tier", type=int, choices=range(4), default=0, help="as of a case; default: 0")
+    one.add_argument("--end", default="", metavar="CASE", help="of a drill: clears it, and tells how long it took")
     one = verb(pages, "handover", hand_over, "leave what is open to another who is on the rota",
                "example:\n  hashmatch pages handover --to bo --note 'the agency calls back at nine'")  # fmt: skip
     one.add_argument("--to", required=True, metavar="NAME", help="as the rota has it")
@@ -54,10 +59,26 @@ def take(args: argparse.Namespace) -> int:
 
 
 def drill(args: argparse.Namespace) -> int:
+    if args.end:
+        return _ended(args)
     with office_opening.step(args) as (log, office):
         _rota(office)
-        row = office.pages.drill(log, tier=args.tier, by=by())
-    return _shown(args, [row])
+        case, asked = office.cases.open_drill(log, tier=args.tier, by=by())
+    if not args.json:
+        print(f"{case.id} is a drill; its page goes out once a server sends it")
+    return _shown(args, [page_to_come(asked)])
+
+
+def _ended(args: argparse.Namespace) -> int:
+    with office_opening.step(args) as (log, office):
+        case = office.cases.end_drill(log, args.end, by=by())
+    after = acknowledged_after(case)
+    if args.json:
+        seconds = after.total_seconds() if after is not None else None
+        format.emit({"case": as_dict(case), "acknowledged_after_seconds": seconds})
+    else:
+        print(f"{case.id} is over: " + taken_after(case))
+    return 0
 
 
 def hand_over(args: argparse.Namespace) -> int:

@@ -159,7 +159,9 @@ class Metrics:
         self._histograms["hashmatch_ledger_commit_facts"].observe(facts)
 
     def stepped(self, step: Step, case: Case, at: datetime, codes: Sequence[str]) -> None:
-        """A step of a case; as `app.Watch`."""
+        """A step of a case; as `app.Watch`. Drills are not counted."""
+        if case.drill:
+            return
         tier = f"T{max(0, case.tier - 1)}"
         self._counters["hashmatch_case_steps_total"].labels(step.value, tier).inc()
         for missed in codes if step is Step.BREACH else ():

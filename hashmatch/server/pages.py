@@ -9,7 +9,7 @@ from hashmatch.server.case_calls import CaseCalls, Context, person
 from hashmatch.v1 import cases_pb2
 from hashmatch.v1.cases_pb2 import BlindReview, PageRecord
 from hashmatch.workflow.casework import Casework
-from hashmatch.workflow.pager import page_to_record
+from hashmatch.workflow.page_record import page_to_come, page_to_record
 from hashmatch.workflow.rota import Rota
 
 
@@ -45,8 +45,8 @@ class PageCalls(CaseCalls):
             raise Malformed("want TIER_T0 to TIER_T3", field="tier")
         self._rota()
 
-        def step(log: Appending, _cases: Casework) -> PageRecord:
-            return self._office.pages.drill(log, tier=max(0, request.tier - 1), by=by)
+        def step(log: Appending, cases: Casework) -> PageRecord:
+            return page_to_come(cases.open_drill(log, tier=max(0, request.tier - 1), by=by)[1])
 
         return cases_pb2.RaiseDrillResponse(page=await self._step(step))
 

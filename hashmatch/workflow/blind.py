@@ -36,6 +36,8 @@ class Blind:
 
     def decided(self, log: Appending, case: Case, sent: Collection[DispatchRecord]) -> BlindReview | None:
         """A second look at the decision that was just made, where one is drawn and somebody is there; else None."""
+        if case.drill:  # it tells nobody's quality
+            return None
         review = case.reviews[-1]
         made = int(self._decisions.get(log.txn, review.by.encode()) or "0")
         self._decisions.put(log.txn, review.by.encode(), str(made + 1))

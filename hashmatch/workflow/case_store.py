@@ -69,14 +69,14 @@ class CaseStore:
         """Writes a case, in place of what it was `before`; None: it is new."""
         if before is None:
             digest = self._sealing.subject_digest(case.subject)
-            if digest:
+            if digest and not case.drill:  # nobody is its subject: nothing joins it, and nothing follows it
                 self._subjects.put(txn, digest, case.id)
         else:
             self._order.delete(txn, _order_key(before))
             for key in _clock_keys(before):
                 self._clocks.delete(txn, key)
         self._cases.put(txn, case.id.encode(), case)
-        self._order.put(txn, _order_key(case))
+        self._order.put(txn, _order_key(case), "drill" if case.drill else "")
         for key in _clock_keys(case):
             self._clocks.put(txn, key)
 
@@ -176,10 +176,10 @@ class CaseStore:
         return found, b""
 
     def open_by_tier(self, txn: Txn) -> dict[int, int]:
-        """Cases that are not closed, by tier 0..3. Reads a key of each."""
+        """Cases that are not closed, by tier 0..3; drills are none. Reads a key of each."""
         found = dict.fromkeys(range(4), 0)
-        for key, _ in self._order.since(txn, b"\0", b"\0"):
-            found[key[1] - 1] += 1
+        for key, drill in self._order.since(txn, b"\0", b"\0"):
+            found[key[1] - 1] += not drill
         return found
 
     def clocks_due(self, txn: Txn, now: datetime, limit: int) -> list[tuple[str, str]]:

@@ -38,8 +38,8 @@ from hashmatch.workflow.case_facts import (
     urge,
 )
 from hashmatch.workflow.case_facts import reason_codes as kept_codes
-from hashmatch.workflow.case_outcomes import Outcomes
 from hashmatch.workflow.case_steps import SERVICE, Filing, Route
+from hashmatch.workflow.drills import Drills
 from hashmatch.workflow.inputs import spelling
 from hashmatch.workflow.plan import FALLBACK, OF_SUBJECT, Clocks, Plan
 
@@ -53,7 +53,7 @@ MAX_ITEMS = 500  # of one case: what is done to it whole is done while verdicts 
 __all__ = ["LEASE", "SERVICE", "Casework", "Filing", "Route"]
 
 
-class Casework(Outcomes):
+class Casework(Drills):
     """The steps of cases, inside transactions of the ledger. For any thread."""
 
     # ── from a verdict ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -88,7 +88,7 @@ def figures(
     last = ledger.last_sequence()  # what comes during the reading is the next time's
     refuse_no_period(since, until)
     store, outbox = CaseStore(ledger.env, ledger.sealing), sending.Outbox(ledger.env, ledger.sealing)
-    cases = list({case.id: case for case in _cases(ledger, store)}.values())
+    cases = list({case.id: case for case in _cases(ledger, store) if not case.drill}.values())
     rows = [_times(case) for case in cases]
     lately = [
         row

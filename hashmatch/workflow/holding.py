@@ -32,8 +32,10 @@ class Holding:
         Raises:
             NotFound: no such case.
             Malformed: no such kind, or what the kind does not allow; names the field.
+            Refused: it is a drill.
         """
-        self._store.get(log.txn, case_id)
+        if self._store.get(log.txn, case_id).drill:
+            raise Refused("it is a drill: there is nothing to keep")
         if kind not in [*Kind]:
             raise Malformed(f"want one of {', '.join(Kind)}", field="kind")
         placed = rules.place(

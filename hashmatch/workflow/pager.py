@@ -3,7 +3,7 @@
     raise    an instruction `page` of the outbox reaches this destination: one page of the case, in the ledger
     tell     whoever is due by the rota, by every channel of theirs; written once it went out
     take     the case's claim, or an acknowledgement, by one who was told
-    over     the case is decided; a drill, or what is raised about a decided case, once it is taken
+    over     the case is decided; that of a drill, or what is raised about a decided case, once it is taken
 
 What went out and was not written goes out again: who is called twice is better off than who is not called.
 """
@@ -30,9 +30,10 @@ from hashmatch.workflow.case import UNDECIDED
 from hashmatch.workflow.case_facts import holder, state_of
 from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.destinations import PAGER
+from hashmatch.workflow.page_record import page_id_of, page_of, page_to_record
 from hashmatch.workflow.paging import Handover, Page, Send
 from hashmatch.workflow.paging_table import State
-from hashmatch.workflow.rota import Rota, Seat
+from hashmatch.workflow.rota import Rota
 from hashmatch.workflow.rows import Keys, Messages
 
 NAME: Final = PAGER
@@ -84,23 +85,24 @@ class Pages:
                 return
             yield row
 
-    def raise_(self, log: Appending, case_id: str, tier: int, page_id: str) -> PageRecord:
-        """The open page of a case; a new one of that id where there is none.
+    def raise_(self, log: Appending, case_id: str, tier: int, page_id: str) -> PageRecord | None:
+        """The open page of a case; a new one of that id where there is none. None: it is a drill that has ended.
 
         One about a decided case is another: that the case is decided does not end it.
         """
         if (before := self._rows.get(log.txn, page_id.encode())) is not None:
             return before
-        decided = state_of(self._cases.get(log.txn, case_id)) not in UNDECIDED
+        case = self._cases.get(log.txn, case_id)
+        decided = state_of(case) not in UNDECIDED
+        if case.drill and decided:
+            return None
         for row in self.open(log.txn):
             if row.case_id == case_id and row.tier <= tier and row.after_decision == decided:
                 return row
+        if case.drill:
+            return self._write(log, paging.drill(page_id, case_id, log.at, tier=tier), "DRILL", "")
         page = paging.raise_page(page_id, case_id, tier, log.at, after_decision=decided)
         return self._write(log, page, "RAISE", "")
-
-    def drill(self, log: Appending, *, tier: int, by: str) -> PageRecord:
-        """A page about nothing."""
-        return self._write(log, paging.drill(clock.new_id("p"), log.at, tier=tier), "DRILL", by)
 
     def acknowledge(self, log: Appending, page_id: str, *, by: str) -> PageRecord:
         """The page, taken; a drill, or one about a decided case, is over with that.
@@ -110,14 +112,15 @@ class Pages:
         """
         page = paging.acknowledge(page_of(self.get(log.txn, page_id)), by, log.at)
         row = self._write(log, page, "ACKNOWLEDGE", by)
-        if not page.drill:
-            self._taken(log, page.case_id)
+        self._taken(log, page.case_id)
         over = page.drill or page.after_decision
         return self._write(log, paging.decided(page, log.at), "DECIDE", by) if over else row
 
     def _taken(self, log: Appending, case_id: str) -> None:
         """Somebody has the page, so the case is acknowledged; who works it claims it besides."""
-        before, case = self._cases.get(log.txn, case_id), Case()
+        before, case = self._case_of(log.txn, case_id), Case()
+        if before is None:
+            return
         case.CopyFrom(before)
         if not case.HasField("acknowledged_at"):
             case.acknowledged_at.CopyFrom(convert.timestamp(log.at))
@@ -165,7 +168,7 @@ class Pages:
     def follow(self, log: Appending, row: PageRecord) -> bool:
         """Takes in what became of the page's case: claimed by one who was told, or decided. Whether it is over."""
         page = page_of(row)
-        if page.drill or page.after_decision:
+        if page.after_decision:
             return False
         case = self._cases.get(log.txn, page.case_id)
         if state_of(case) not in UNDECIDED:
@@ -173,16 +176,29 @@ class Pages:
             return True
         by = holder(case, log.at)
         if by in page.paged and page.state is not State.ACKNOWLEDGED:
-            self._write(log, paging.acknowledge(page, by, log.at), "ACKNOWLEDGE", by)
+            page = paging.acknowledge(page, by, log.at)
+            self._write(log, page, "ACKNOWLEDGE", by)
+            if page.drill:
+                self._write(log, paging.decided(page, log.at), "DECIDE", by)
+                return True
         return False
 
     def wants_to_follow(self, txn: Txn, row: PageRecord, now: datetime) -> bool:
         """Whether `follow` would change anything."""
-        if row.drill or row.after_decision:
+        if row.after_decision:
             return False
-        case = self._cases.get(txn, row.case_id)
+        case = self._case_of(txn, row.case_id)
+        if case is None:
+            return False
         taken = holder(case, now) in row.paged and row.state != State.ACKNOWLEDGED
         return state_of(case) not in UNDECIDED or taken
+
+    def _case_of(self, txn: Txn, case_id: str) -> Case | None:
+        """None: there is none, and whoever was called about it can still take the page; others are called meanwhile."""
+        try:
+            return self._cases.get(txn, case_id)
+        except NotFound:
+            return None
 
     def _write(self, log: Appending, page: Page, step: str, by: str, problem: str = "", note: str = "") -> PageRecord:
         row, before = page_to_record(page), self._rows.get(log.txn, page.id.encode())
@@ -214,9 +230,7 @@ class Pager:
     def deliver(self, dispatch: Dispatch) -> Receipt:
         """As `Destination.deliver`: the page is in the ledger when it returns. The same one twice is one page."""
         with self._ledger.changing() as log:
-            self._pages.raise_(
-                log, dispatch.case_id, int(dispatch.tier.removeprefix("T")), "p_" + dispatch.key.replace(".", "_")
-            )
+            self._pages.raise_(log, dispatch.case_id, int(dispatch.tier.removeprefix("T")), page_id_of(dispatch.key))
         return Receipt(confirmed=True)
 
     def close(self) -> None:
@@ -277,31 +291,3 @@ class Pager:
         """Whether nobody was reached a moment ago: channels are tried again four times a minute."""
         failed = self._failed.get(page.id)
         return failed is not None and 0 <= (now - failed).total_seconds() < 15
-
-
-def page_of(row: PageRecord) -> Page:
-    """A page, as the rules have it."""
-
-    def at(name: str) -> datetime | None:
-        found = getattr(row, name)
-        return found.ToDatetime(UTC) if row.HasField(name) else None  # type: ignore[arg-type]
-
-    return Page(
-        id=row.id, case_id=row.case_id, tier=row.tier, raised_at=row.raised_at.ToDatetime(UTC), drill=row.drill,
-        state=State(row.state), told=frozenset(Seat(seat) for seat in row.told), paged=frozenset(row.paged),
-        timer_at=at("timer_at"), acknowledged_at=at("acknowledged_at"), acknowledged_by=row.acknowledged_by,
-        decided_at=at("decided_at"), after_decision=row.after_decision,
-    )  # fmt: skip
-
-
-def page_to_record(page: Page) -> PageRecord:
-    """A page as it is kept."""
-    row = PageRecord(
-        id=page.id, case_id=page.case_id, tier=page.tier, raised_at=convert.timestamp(page.raised_at),
-        drill=page.drill, state=page.state, told=sorted(page.told), paged=sorted(page.paged),
-        acknowledged_by=page.acknowledged_by, after_decision=page.after_decision,
-    )  # fmt: skip
-    for name in ("timer_at", "acknowledged_at", "decided_at"):
-        if (found := getattr(page, name)) is not None:
-            getattr(row, name).CopyFrom(convert.timestamp(found))
-    return row

@@ -24,9 +24,6 @@ from hashmatch.workflow.inputs import MAX_NAME, moment, text
 from hashmatch.workflow.paging_table import NEXT, TIERS, State, Step, TierRule
 from hashmatch.workflow.rota import Rota, Seat, on_call, quiet_until
 
-DRILL: Final = "drill"
-"""Stands for a case where nothing has happened."""
-
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SLEW: Final = timedelta(minutes=1)  # further back a clock was set, rather than adjusted
 
@@ -85,21 +82,18 @@ def raise_page(page_id: str, case_id: str, tier: int, now: datetime, *, after_de
             raise Malformed("want 1 to 64 letters, digits, - and _", field=field)
     if tier not in TIERS:
         raise Malformed("want 0 to 3", field="tier")
-    if case_id == DRILL:
-        raise Malformed("a drill is raised as one", field="case_id")
     return Page(id=page_id, case_id=case_id, tier=tier, raised_at=moment(now, "now"), after_decision=after_decision)
 
 
-def drill(page_id: str, now: datetime, *, tier: int = 0) -> Page:
-    """A page about nothing, which says so, and goes the way of any other."""
-    return replace(raise_page(page_id, "no-case", tier, now), case_id=DRILL, drill=True)
+def drill(page_id: str, case_id: str, now: datetime, *, tier: int = 0) -> Page:
+    """A page about a drill, which says so, and goes the way of any other; as `raise_page`."""
+    return replace(raise_page(page_id, case_id, tier, now), drill=True)
 
 
 def wording(page: Page) -> str:
     """All that a page says."""
-    if page.drill:
-        return f"DRILL, nothing has happened: T{page.tier} page {page.id}; acknowledge it as if it were real"
-    return f"T{page.tier} case {page.case_id} wants somebody now (page {page.id})"
+    drill = "DRILL, nothing has happened: " if page.drill else ""
+    return f"{drill}T{page.tier} case {page.case_id} wants somebody now (page {page.id})"
 
 
 def pages(page: Page, rota: Rota, now: datetime, *, tiers: Mapping[int, TierRule] = TIERS) -> Due:

@@ -60,7 +60,7 @@ class PagingSettings:
 
     def note(self, page: Page, send: Send, *, round: int = 0) -> Note:
         """What a person is told, for `reach`, which fills in who it is."""
-        url = "" if page.drill else self.link.replace(CASE_ID, page.case_id)
+        url = self.link.replace(CASE_ID, page.case_id)
         return Note(
             page_id=page.id, case_id=page.case_id, tier=page.tier, drill=page.drill, text=send.text, url=url,
             round=round,

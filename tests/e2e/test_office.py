@@ -173,11 +173,47 @@ def test_a_user_who_tells_of_danger_makes_somebody_s_telephone_ring(office):
     ask("ann", "DecideCase", case_id=told.case_ids[0], decision=CONFIRM, reason_codes=["SEEN"])
     until(lambda: not ask("ann", "ListPages").pages)
     office.rang.clear()
+
+
+def counted(office):
+    found = json.loads(office.run("kpi", "--json", expect=None))
+    return [found[name] for name in ("cases", "copies", "reconciliation", "instructions", "outbox")]
+
+
+def test_a_drill_is_called_taken_and_cleared_as_if_it_were_real(office):
+    ask = office.ask
+    figures = counted(office)
+    office.rang.clear()
     drill = ask("bob", "RaiseDrill").page
     until(lambda: office.rang)
-    assert office.rang[0]["drill"]
+    (rang,) = office.rang
+    assert (rang["drill"], rang["case_id"], rang["page_id"]) == (True, drill.case_id, drill.id)
+    assert rang["text"] == f"DRILL, nothing has happened: T0 case {drill.case_id} wants somebody now (page {drill.id})"
     ask("ann", "AcknowledgePage", page_id=drill.id)
     assert not ask("ann", "ListPages").pages
+    assert f"{drill.case_id}  T0 DRILL" in office.run("cases", "list")
+    assert "DRILL: nothing has happened; somebody had it after 0:" in office.run("cases", "show", drill.case_id)
+    ask("ann", "ClaimCase", case_id=drill.case_id)
+    problem = refused(
+        grpc.StatusCode.FAILED_PRECONDITION, ask, "ann", "DecideCase", case_id=drill.case_id, decision=CONFIRM,
+        reason_codes=["SEEN"],
+    )  # fmt: skip
+    assert "it is a drill" in problem
+    done = ask("ann", "DecideCase", case_id=drill.case_id, decision=cases_pb2.DECISION_CLEAR, reason_codes=["SEEN"])
+    assert (done.case.state, done.case.drill) == (cases_pb2.CASE_STATE_CLOSED, True)
+    assert counted(office) == figures
+
+
+def test_a_drill_is_ended_by_who_began_it(office):
+    office.rang.clear()
+    case_id = json.loads(office.run("pages", "drill", "--tier", "1", "--json"))["case_id"]
+    until(lambda: office.rang)
+    ended = json.loads(office.run("pages", "drill", "--end", case_id, "--json"))
+    assert (ended["case"]["state"], ended["acknowledged_after_seconds"]) == ("closed", None)
+    assert ended["case"]["reviews"][0]["reason_codes"] == ["DRILL"]
+    until(lambda: not office.ask("ann", "ListPages").pages)
+    assert "the drill is over" in office.run("pages", "drill", "--end", case_id, expect=None) + office.stderr
+    office.run("check")
 
 
 def test_an_order_is_held_for_checked_by_two_and_answered(office):

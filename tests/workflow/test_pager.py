@@ -6,9 +6,10 @@ from datetime import time, timedelta
 
 import pytest
 
-from hashmatch.errors import NotFound, Refused
+from hashmatch.errors import NotFound
 from hashmatch.roles import Role
-from hashmatch.workflow.pager import NAME, Pager, Pages, page_of, page_to_record
+from hashmatch.workflow.page_record import page_of, page_to_record
+from hashmatch.workflow.pager import NAME, Pager, Pages
 from hashmatch.workflow.plan import Instruction
 from hashmatch.workflow.rota import Rota, Shift
 from hashmatch.workflow.sender import Line, Sender
@@ -143,18 +144,6 @@ def test_who_cannot_be_reached_is_tried_again_and_the_next_is_called_in_time(wor
     work.now += timedelta(minutes=5)
     pager.tell_due()
     assert set(to(phones)) == {"ana", "bo", "cy"}
-
-
-def test_a_drill_is_over_once_it_is_taken_by_who_was_told(work, pager, phones):
-    with work.ledger.changing() as log:
-        row = work.pages.drill(log, tier=0, by="lead")
-    pager.tell_due()
-    assert phones.rang[0][1].startswith("DRILL")
-    with work.ledger.changing() as log, pytest.raises(Refused):
-        work.pages.acknowledge(log, row.id, by="eve")
-    with work.ledger.changing() as log:
-        assert work.pages.acknowledge(log, row.id, by="ana").state == "OVER"
-    assert open_pages(work) == []
 
 
 def test_what_is_open_is_handed_over_with_a_note(work, pager):

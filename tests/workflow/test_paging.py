@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from hashmatch.errors import Malformed, Refused
 from hashmatch.workflow.paging import (
-    DRILL,
     Due,
     acknowledge,
     decided,
@@ -237,7 +236,7 @@ def test_a_handover_lists_what_is_open_and_gives_what_was_taken():
     mine, theirs = taken_by("day-1", "p1", 1), taken_by("day-2", "p2")
     waiting, over = replace(page(), id="p3"), decided(replace(page(), id="p4"), START)
     found = hand_over(
-        [over, mine, drill("p5", START), waiting, theirs], ROTA, giver="day-1", taker="night-1",
+        [over, mine, drill("p5", "c5", START), waiting, theirs], ROTA, giver="day-1", taker="night-1",
         note="p1 waits for a call back", now=START + 8 * HOUR,
     )  # fmt: skip
     assert [one.id for one in found.open] == ["p2", "p3", "p1", "p5"]
@@ -268,9 +267,10 @@ def test_a_page_says_a_tier_and_ids_alone():
 
 
 def test_a_drill_says_so_and_goes_the_same_way():
-    practised = drill("p1", START)
-    assert (practised.case_id, practised.drill, page().drill) == (DRILL, True, False)
-    assert all(one.text.startswith("DRILL, nothing has happened") for one in pages(practised, ROTA, START).sends)
+    practised = drill("p1", "case_1", START)
+    assert (practised.case_id, practised.drill, page().drill) == ("case_1", True, False)
+    said = {one.text for one in pages(practised, ROTA, START).sends}
+    assert said == {f"DRILL, nothing has happened: {wording(replace(page(), id='p1'))}"}
     assert walk(practised, START, START + HOUR)[1] == walk(page(), START, START + HOUR)[1]
     assert repr(practised).startswith("<drill")
 
@@ -282,7 +282,6 @@ def test_a_drill_says_so_and_goes_the_same_way():
         ("p1", "c1\nfor who@example.org", 0, "case_id"),
         ("p1", "c" * 65, 0, "case_id"),
         ("p1", "", 0, "case_id"),
-        ("p1", DRILL, 0, "case_id"),
         ("p1", "c1", 4, "tier"),
         ("p1", "c1", -1, "tier"),
     ],

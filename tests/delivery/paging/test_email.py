@@ -199,7 +199,7 @@ IDS = st.text("ABCxyz019_-", min_size=1, max_size=64)
 @given(IDS, IDS, st.integers(0, 3), st.booleans())
 @settings(max_examples=50)
 def test_a_mail_holds_nothing_but_ids(page_id, case_id, tier, is_drill):
-    page = drill(page_id, NOW, tier=tier) if is_drill else raise_page(page_id, case_id, tier, NOW)
+    page = drill(page_id, case_id, NOW, tier=tier) if is_drill else raise_page(page_id, case_id, tier, NOW)
     told = Note(page_id=page.id, case_id=page.case_id, tier=tier, drill=is_drill, text=wording(page), to=ANA)
     read = email.message_from_bytes(mail_of(told, SENDER, NOW).as_bytes(), policy=default)
     assert read["Subject"] == wording(page)

@@ -106,12 +106,12 @@ def test_everybody_is_reached_through_what_they_have(read, tls):
 
 def test_a_note_is_the_page(read):
     found = parse(read(TEXT))
-    for page in (raise_page("pg_1", "c_1", 1, NOW), drill("pg_2", NOW)):
+    for page in (raise_page("pg_1", "c_1", 1, NOW), drill("pg_2", "c_1", NOW)):
         for send in pages(page, found.rota, NOW).sends:
             note = found.note(page, send, round=2)
             assert (note.page_id, note.case_id, note.tier, note.drill) == (page.id, page.case_id, page.tier, page.drill)
             assert (note.text, note.round) == (wording(page), 2)
-            assert note.url == ("" if page.drill else "https://console.example/cases/c_1")
+            assert note.url == "https://console.example/cases/c_1"
     found.close()
 
 
