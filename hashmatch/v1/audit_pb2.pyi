@@ -1170,7 +1170,9 @@ class Delivered(_message.Message):
     destination: _builtins.str
     attempt: _builtins.int
     outcome: _builtins.str
-    """"DELIVERED", "CONFIRMED", "FAILED", "TIMED_OUT", "BURIED"; "ACCEPTED": a person said that it stays undone."""
+    """"DELIVERED", "CONFIRMED", "FAILED", "TIMED_OUT", "BURIED"; "ACCEPTED": it stays undone, since a person
+    said so, or since it was undone by a later one.
+    """
     by: _builtins.str
     """Who accepted it."""
     def __init__(

@@ -23,7 +23,7 @@ def met(case: Case, clock: str) -> bool:
     """Whether a clock need not run any more."""
     match clock:
         case "contain":
-            return case.HasField("contained_at")
+            return case.HasField("contained_at") or cleared(case)
         case "acknowledge":
             return case.HasField("acknowledged_at")
         case "decide":

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC
+from functools import partial
 
 from hashmatch import clock
 from hashmatch.audit.leaves import Appending
 from hashmatch.errors import Malformed, Refused
+from hashmatch.store.env import Txn
 from hashmatch.v1.audit_pb2 import Event
-from hashmatch.v1.cases_pb2 import Case, DispatchRecord
+from hashmatch.v1.cases_pb2 import DECISION_CLEAR, Case, DispatchRecord
 from hashmatch.workflow import case as life
 from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.case import State, Step
@@ -35,15 +37,14 @@ class Outcomes(Consequences):
     ) -> DispatchRecord:
         """An instruction, after `change`; its case knows of it."""
         earlier = self.outbox.get(log.txn, dispatch_id)
-        was, was_settled = sending.state_of(earlier), _settled(earlier)
+        was, was_settled, was_over = sending.state_of(earlier), _settled(earlier), _over(earlier)
         one = change(self.outbox)
-        now = sending.state_of(one)
-        done = int(now is sending.State.CONFIRMED) - int(was is sending.State.CONFIRMED)
+        over = int(_over(one)) - int(was_over)
         settled = int(_settled(one)) - int(was_settled)
-        if done or settled:
+        if over or settled:
             before, case = self._open(log, one.case_id)
             case.unsettled -= settled
-            case.uncontained -= done * (one.verb in CONTAINING)
+            case.uncontained -= over * (one.verb in CONTAINING)
             if was is sending.State.FAILED and cleared(case):
                 self._undo(log, case)  # it was thought not to have been done, so nobody asked for its undoing
             self._settle(log, case)
@@ -69,14 +70,35 @@ class Outcomes(Consequences):
 
         Raises:
             NotFound: there is none of that id.
-            Refused: it is on its way, or done, or was undone since.
+            Refused: it is on its way, or done, or was undone since, or its case was cleared.
         """
         one = self.outbox.get(log.txn, dispatch_id)
-        for other in self.outbox.of_case(log.txn, one.case_id):
-            same = (other.destination, other.subject.content_id) == (one.destination, one.subject.content_id)
-            if same and other.id > one.id and other.verb == UNDO.get(one.verb):
-                raise Refused(f"it was undone since by {other.id}; say that it failed instead")
+        if instead := sending.undone(self.outbox.of_case(log.txn, one.case_id)).get(one.id):
+            raise Refused(f"it was undone since by {instead}: it is not sent any more")
+        if one.verb in UNDO and cleared(self.store.get(log.txn, one.case_id)):
+            raise Refused("its case was cleared since: it is not sent any more")
         return self.dispatched(log, lambda box: box.retry(log, dispatch_id), dispatch_id)
+
+    def undone(self, txn: Txn, case_id: str) -> Mapping[str, str]:
+        """The instructions of a case that were undone since, each with what undoes it."""
+        if all(review.decision != DECISION_CLEAR for review in self.store.get(txn, case_id).reviews):
+            return {}  # as nearly every case: its instructions need not be looked at
+        return sending.undone(self.outbox.of_case(txn, case_id))
+
+    def still_wanted(self, log: Appending, taken: Iterable[DispatchRecord]) -> list[DispatchRecord]:
+        """Those of what was taken that are to be sent; what was undone since ends instead."""
+        by_case: dict[str, Mapping[str, str]] = {}
+        wanted = []
+        for one in taken:
+            if one.case_id not in by_case:
+                by_case[one.case_id] = self.undone(log.txn, one.case_id)
+            instead = by_case[one.case_id].get(one.id)
+            if instead is None:
+                wanted.append(one)
+            else:
+                change = partial(Outbox.supersede, log=log, dispatch_id=one.id, by=SERVICE, instead=instead)
+                self.dispatched(log, change, one.id)
+        return wanted
 
     def accept(self, log: Appending, dispatch_id: str, *, by: str, why: str) -> DispatchRecord:
         """Says that what was given up stays undone: its case need not wait for it to be closed. What contains is not
@@ -166,6 +188,11 @@ class Outcomes(Consequences):
                     self._send(log, case, "page", "", case.subject, f"nobody has met the clock '{clock}'")
         self.store.put(log.txn, case, before)
         return case
+
+
+def _over(one: DispatchRecord) -> bool:
+    """Whether what it contains is contained, or is not to be any more: it is done, or was undone since."""
+    return sending.state_of(one) is sending.State.CONFIRMED or one.accepted_by == SERVICE
 
 
 def _settled(one: DispatchRecord) -> bool:

@@ -16,7 +16,7 @@ from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow import case as life
 from hashmatch.workflow.blind import Blind
 from hashmatch.workflow.case import State, Step
-from hashmatch.workflow.case_facts import state_of
+from hashmatch.workflow.case_facts import cleared, state_of
 from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.hold_table import DUTIES, Kind
 from hashmatch.workflow.holding import Holding
@@ -177,7 +177,7 @@ class Steps:
                 state_of(case), contained=contained, report_due=bool(case.authority),
                 reported=case.HasField("reported_at"), unsettled=case.unsettled,
             )  # fmt: skip
-            if contained and not case.HasField("contained_at"):
+            if contained and not case.HasField("contained_at") and not cleared(case):
                 case.contained_at.CopyFrom(convert.timestamp(log.at))
             if step is None:
                 return

@@ -16,6 +16,7 @@ from hashmatch.workflow.case_facts import (
     tier_of,
 )
 from hashmatch.workflow.case_steps import SERVICE, Steps
+from hashmatch.workflow.outbox_due import LEASE
 from hashmatch.workflow.plan import UNDO
 
 CLEARED = "cleared"  # reason of what is asked for since it was
@@ -77,6 +78,7 @@ class Consequences(Steps):
             )  # fmt: skip
         if suppressed:
             self._tell_lists(log, case, "unsuppress")
+        self._end_undone(log, case)
 
     def _tell_lists(self, log: Appending, case: Case, verb: str) -> None:
         """Has the entries that matched set aside for a while, or no longer, each where its list is kept."""
@@ -105,6 +107,20 @@ class Consequences(Steps):
                 log, case, verb=verb, destination=destination, verdict_id=one.verdict_id, about=one.subject,
                 reason=CLEARED,
             )  # fmt: skip
+        self._end_undone(log, case)
+
+    def _end_undone(self, log: Appending, case: Case) -> None:
+        """Nobody need look at what was given up and undone since; and what undoes it waits no longer than a lease for
+        what failed before it."""
+        sent = {one.id: one for one in self.outbox.of_case(log.txn, case.id)}
+        for dispatch_id, instead in sending.undone(sent.values()).items():
+            one = sent[dispatch_id]
+            if sending.state_of(one) in (sending.State.TIMED_OUT, sending.State.BURIED) and not one.accepted_by:
+                self.outbox.supersede(log, one.id, by=SERVICE, instead=instead)
+                case.unsettled -= 1
+                case.uncontained -= one.verb in sending.CONTAINING
+            else:
+                self.outbox.hasten(log.txn, one.id, log.at + LEASE)
 
     def _work_siblings_again(self, log: Appending, case: Case) -> None:
         """What an entry that was wrong here made elsewhere is to be looked at again, in transactions of their own."""

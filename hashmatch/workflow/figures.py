@@ -156,6 +156,7 @@ def _cases(ledger: Ledger, store: CaseStore) -> Iterator[Case]:
 def _times(case: Case) -> CaseTimes:
     cleared = bool(case.reviews) and case.reviews[-1].decision == DECISION_CLEAR
     unwanted = {Milestone.REPORTED} if not case.authority or cleared else set()
+    unwanted |= {Milestone.CONTAINED} if cleared and not case.HasField("contained_at") else set()  # undone before
     return CaseTimes(
         tier=case.tier - 1, detected=case.detected_at.ToDatetime(UTC),
         contained=_moment(case, "contained_at", case.contained_at),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Collection, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from hashmatch import convert
 from hashmatch.audit.leaves import Appending
@@ -24,10 +24,10 @@ from hashmatch.v1.audit_pb2 import Event
 from hashmatch.v1.cases_pb2 import Case, DispatchRecord, DispatchState
 from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow.outbox_due import BEHIND, Due
-from hashmatch.workflow.outbox_table import CONTAINING, GIVEN_UP, NEXT, State, state_of, table
+from hashmatch.workflow.outbox_table import CONTAINING, GIVEN_UP, NEXT, State, state_of, table, undone
 from hashmatch.workflow.rows import Keys, Messages
 
-__all__ = ["ASKED_AGAIN", "CONTAINING", "GIVEN_UP", "NEXT", "Outbox", "State", "state_of", "table"]
+__all__ = ["ASKED_AGAIN", "CONTAINING", "GIVEN_UP", "NEXT", "Outbox", "State", "state_of", "table", "undone"]
 
 CONFIRM_WITHIN = timedelta(hours=1)  # after delivery; then it is asked for again, and later a person is
 ASKED_AGAIN = 3  # times that what was delivered and not confirmed is delivered again
@@ -142,33 +142,50 @@ class Outbox:
     def delivered(self, log: Appending, dispatch_id: str, now: datetime) -> DispatchRecord:
         """The platform has it; nothing where it has said more by now."""
         one = self.get(log.txn, dispatch_id)
-        if one.state == DispatchState.DISPATCH_STATE_DELIVERED:
-            one.attempts += 1
-            one.asked_again += 1
-            self._wake(log.txn, one, now + CONFIRM_WITHIN)
-            return one
-        if one.state != DispatchState.DISPATCH_STATE_REQUESTED:
+        if state_of(one) not in (State.REQUESTED, State.DELIVERED):
             return one
         one.attempts += 1
-        one.delivered_at.CopyFrom(convert.timestamp(now))
-        one.ClearField("problem")
-        self._move(log, one, State.DELIVERED)
-        self._leave_lane(log.txn, one, now)
+        if state_of(one) is State.DELIVERED:
+            one.asked_again += 1
+        else:
+            one.delivered_at.CopyFrom(convert.timestamp(now))
+            one.ClearField("problem")
+            self._move(log, one, State.DELIVERED)
+            self._leave_lane(log.txn, one, now)
         self._wake(log.txn, one, now + CONFIRM_WITHIN)
         return one
 
     def not_delivered(self, log: Appending, dispatch_id: str, problem: str, again: datetime | None) -> DispatchRecord:
         """An attempt failed; it is tried again then, or given up."""
         one = self.get(log.txn, dispatch_id)
-        if one.state not in (DispatchState.DISPATCH_STATE_REQUESTED, DispatchState.DISPATCH_STATE_DELIVERED):
+        if state_of(one) not in (State.REQUESTED, State.DELIVERED):
             return one
         one.attempts += 1
         one.problem = problem[:200]
         if again is not None:
             self._wake(log.txn, one, again)
             return one
-        was_delivered = one.state == DispatchState.DISPATCH_STATE_DELIVERED
-        self._settle(log, one, State.TIMED_OUT if was_delivered else State.BURIED, log.at)
+        self._settle(log, one, State.TIMED_OUT if state_of(one) is State.DELIVERED else State.BURIED, log.at)
+        return one
+
+    def hasten(self, txn: Txn, dispatch_id: str, by: datetime) -> None:
+        """Has what waits to be sent again due by then."""
+        one = self.get(txn, dispatch_id)
+        if one.state == DispatchState.DISPATCH_STATE_REQUESTED and one.HasField("due_at"):
+            self._wake(txn, one, min(by, one.due_at.ToDatetime(UTC)))
+
+    def supersede(self, log: Appending, dispatch_id: str, *, by: str, instead: str) -> DispatchRecord:
+        """What the instruction `instead` has undone since is sent no more; nothing where it is done, or cannot be."""
+        one = self.get(log.txn, dispatch_id)
+        state = state_of(one)
+        if one.accepted_by or state in (State.CONFIRMED, State.FAILED):
+            return one
+        one.problem = one.accepted_why = f"undone since by {instead}"
+        one.accepted_by = by
+        if state not in GIVEN_UP:
+            self._settle(log, one, State.TIMED_OUT if state is State.DELIVERED else State.BURIED, log.at)
+        self._tell(log, one, "ACCEPTED", by)
+        self._put(log.txn, one)
         return one
 
     def missed(self, log: Appending, dispatch_id: str) -> DispatchRecord:

@@ -11,6 +11,7 @@ from hashmatch.store.env import Env, Txn
 from hashmatch.v1.cases_pb2 import DispatchRecord
 from hashmatch.workflow.rows import Keys, after_time, time_key
 
+LEASE: Final = timedelta(minutes=2)  # for a batch: the longest call, eight times over
 BEHIND: Final = b"\0"  # a destination's name, in a key
 _MOMENT: Final = timedelta(microseconds=1)
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from hashmatch import clock
@@ -27,10 +27,10 @@ from hashmatch.v1.cases_pb2 import DispatchRecord
 from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.outbox import ASKED_AGAIN, State
+from hashmatch.workflow.outbox_due import LEASE
 
 BATCH: Final = 32  # taken at once
 AT_ONCE: Final = 8  # sent at once to one destination
-LEASE: Final = timedelta(minutes=2)  # for a batch: the longest call, eight times over
 IDLE_SECONDS: Final = 0.25  # between two looks where nothing was due
 CLOCK_SECONDS: Final = 5.0  # between two looks at the cases' clocks
 CLOCKS: Final = 100  # cases whose clock passed, in one transaction
@@ -129,7 +129,7 @@ class Sender:
         return 0.0 if chores else CLOCK_SECONDS
 
     def send(self, name: str) -> int:
-        """Sends what is due to one destination now; how many there were."""
+        """Sends what is due to one destination now, or ends it where it was undone since; how many there were."""
         breaker = self._breakers[name]
         if not breaker.lets_through(self._now()):
             return 0
@@ -139,12 +139,13 @@ class Sender:
         with self._ledger.changing() as log:
             limit = 1 if breaker.opened else BATCH  # a probe is one message
             taken = self._cases.outbox.take(log.txn, name, log.at, limit, LEASE)
+            wanted = self._cases.still_wanted(log, taken)
         if name in self._disabled:
-            sent: list[Outcome] = [Gone("the endpoint wants nothing more")] * len(taken)
+            sent: list[Outcome] = [Gone("the endpoint wants nothing more")] * len(wanted)
         else:
-            sent = list(self._pools[name].map(lambda one: self._deliver(name, one), taken))
+            sent = list(self._pools[name].map(lambda one: self._deliver(name, one), wanted))
         with self._ledger.changing() as log:
-            for one, outcome in zip(taken, sent, strict=True):
+            for one, outcome in zip(wanted, sent, strict=True):
                 self._write(log, name, one, outcome)
         return len(taken)
 
@@ -181,6 +182,8 @@ class Sender:
         when = None
         if not refused:
             when = schedule.again(one.attempts + 1, now=log.at, jitter=random.random(), retry_after=after)
+        if one.id in cases.undone(log.txn, one.case_id):
+            when = log.at  # then it ends, and what undoes it has its turn
         told = cases.dispatched(log, lambda box: box.not_delivered(log, one.id, str(outcome), when), one.id)
         if when is None:
             self._given_up(log, told)
