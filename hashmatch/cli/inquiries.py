@@ -81,6 +81,7 @@ def add_parser(verbs: Verbs) -> None:
     one.add_argument("inquiry", metavar="INQUIRY", help="its id")
     one.add_argument("--to", required=True, type=Path, metavar="FILE", help="must not exist")
     one.add_argument("--recipient", required=True, type=Path, metavar="PEM", help="the agency's certificate, RSA")
+    one.add_argument("--package", type=int, default=1, metavar="N", help="which, where one cannot hold it all: from 1")
 
 
 def open_(args: argparse.Namespace) -> int:
@@ -183,12 +184,15 @@ def disclose_(args: argparse.Namespace) -> int:
     with office_opening.opened(args, evidence=True) as office:
         told = disclose(
             office.ledger, office.cases, office.inquiries, office.evidence, args.inquiry, target=args.to,
-            recipient=recipient, by=by(),
+            recipient=recipient, by=by(), number=args.package,
         )  # fmt: skip
     if args.json:
-        format.emit({"file": os.fspath(args.to), "files": told.files, "manifest_sha256": told.manifest_sha256.hex()})
+        said = {"file": os.fspath(args.to), "files": told.files, "manifest_sha256": told.manifest_sha256.hex()}
+        format.emit(said | {"missing": told.missing, "package": args.package, "packages": told.packages})
     else:
         print(f"{args.to}: {told.files} files, the manifest's SHA-256 is {told.manifest_sha256.hex()}")
+        if told.packages > 1:
+            print(f"package {args.package} of {told.packages}: hand out the others, too (--package)")
         for missing in told.missing:
             print(f"not in it: {missing}")
     return 0

@@ -2,12 +2,14 @@
 
 Two persons stand behind every package: who checked the inquiry, and who makes the package. Facts are the platform's
 own: what was uploaded, when and by whom, as the platform told it. Fingerprints of listed material are in no package.
+What is too much for one package is shared out over several, in the order in which it came, so that what joins a case
+meanwhile is in the last.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -15,7 +17,7 @@ from typing import Any, BinaryIO, Final
 from google.protobuf.json_format import MessageToDict
 
 from hashmatch.audit.ledger import Ledger
-from hashmatch.errors import Conflict, NotFound, Refused
+from hashmatch.errors import Conflict, Malformed, NotFound, Refused
 from hashmatch.evidence.package import MAX_PACKAGE_BYTES, Part, read_recipient, write_package
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.v1.audit_pb2 import Event
@@ -25,6 +27,8 @@ from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.inquiries import Inquiries
 from hashmatch.workflow.inquiry import DISCLOSES, OPEN, RULES, Kind, State, another
 from hashmatch.workflow.report_preparing import Evidence
+
+MAX_ITEMS: Final = 5000  # of one package, besides the facts of the cases
 
 _CASE: Final = (
     "id", "tier", "subject", "detectedAt", "containedAt", "decidedAt", "reportedAt", "closedAt", "items", "authority",
@@ -39,23 +43,25 @@ class Disclosed:
     files: int
     manifest_sha256: bytes
     missing: tuple[str, ...]  # verdicts whose media nobody has
+    packages: int  # it is one of so many
 
 
 def disclose(
     ledger: Ledger, cases: Casework, inquiries: Inquiries, evidence: Evidence | None, inquiry_id: str, *,
-    target: Path | BinaryIO, recipient: bytes, by: str, most: int = MAX_PACKAGE_BYTES,
+    target: Path | BinaryIO, recipient: bytes, by: str, most: int = MAX_PACKAGE_BYTES, number: int = 1,
 ) -> Disclosed:  # fmt: skip
-    """Writes the package of an inquiry, and then to the log that it was: nobody has it before.
+    """Writes a package of an inquiry, and then to the log that it was: nobody has it before.
 
     Args:
         target: a file that is not there yet; or where the package is written, to be handed out once this returns.
         recipient: the agency's certificate, PEM or DER.
-        most: bytes of evidence; more is refused.
+        most: bytes of evidence in one package.
+        number: which of the packages, from 1.
         by: who makes it, another person than who checked the inquiry.
     Raises:
         NotFound: there is none of that id.
         Refused: its kind is not answered so, it is not checked yet, or the same person checked it.
-        Malformed, Conflict: the certificate cannot be used; there is such a file.
+        Malformed, Conflict: the certificate cannot be used, there is no such package; there is such a file.
         StoreFull, StoreFailed, Corrupt: nothing was written.
     """
     missing: list[str] = []
@@ -64,12 +70,14 @@ def disclose(
     checked = _checked(row, by)
     now = ledger.now()
     certificate = read_recipient(recipient, now)
-    size = _size(ledger, cases.store, row)
-    if size and evidence is None:
+    items = _items(ledger, cases.store, row)
+    if evidence is None and any(item.evidence_bytes and not item.HasField("destroyed_at") for item in items):
         raise Refused("evidence is kept in a vault that is not known here: name the workflow's file of the server")
-    if size > most:
-        raise Refused(f"{size} bytes of evidence, and {most} at most are handed out so")
+    shares = _shares(items, most)
+    if not 1 <= number <= len(shares):
+        raise Malformed(f"want 1 to {len(shares)}: there are so many packages", field="number")
     about = {
+        "package": number, "packages": len(shares),
         "inquiry": row.id, "agency": row.agency, "reference": row.reference, "legal_basis": row.legal_basis,
         "scope": row.scope, "made_at": now.isoformat(), "cases": list(row.case_ids),
     }  # fmt: skip
@@ -79,8 +87,9 @@ def disclose(
     if isinstance(draft, Path):
         draft.unlink(missing_ok=True)  # of one that died
     made = write_package(
-        draft, _parts(ledger, cases.store, evidence, row, missing), manifest=about, recipient=certificate
-    )
+        draft, _parts(ledger, cases.store, evidence, row, shares[number - 1], missing), manifest=about,
+        recipient=certificate,
+    )  # fmt: skip
     event = Event()
     said = event.disclosed
     said.inquiry_id, said.manifest_digest, said.recipient, said.files = (
@@ -98,7 +107,7 @@ def disclose(
         raise
     if isinstance(draft, Path) and isinstance(target, Path):  # what the log does not know has no name of its own
         draft.replace(target)
-    return Disclosed(made.files, made.manifest_digest, tuple(missing))
+    return Disclosed(made.files, made.manifest_digest, tuple(missing), len(shares))
 
 
 def _checked(row: InquiryRecord, by: str) -> str:
@@ -113,15 +122,31 @@ def _checked(row: InquiryRecord, by: str) -> str:
     return checked
 
 
-def _size(ledger: Ledger, store: CaseStore, row: InquiryRecord) -> int:
+def _items(ledger: Ledger, store: CaseStore, row: InquiryRecord) -> list[CaseItem]:
+    """What it is about, in the order in which it came."""
     with ledger.env.read() as txn:
-        items = (item for case_id in row.case_ids for item in store.items(txn, case_id))
-        return sum(item.evidence_bytes for item in items if not item.HasField("destroyed_at"))
+        found = [item for case_id in row.case_ids for item in store.items(txn, case_id)]
+    return sorted(found, key=lambda item: (item.at.ToNanoseconds(), item.verdict_id))
+
+
+def _shares(items: Iterable[CaseItem], most: int) -> list[frozenset[str]]:
+    """The verdicts whose media is in each package. What is destroyed counts: so the others stay where they were."""
+    shares: list[set[str]] = [set()]
+    room = most
+    for item in items:
+        if shares[-1] and (item.evidence_bytes > room or len(shares[-1]) == MAX_ITEMS):
+            shares.append(set())
+            room = most
+        shares[-1].add(item.verdict_id)
+        room -= item.evidence_bytes
+    return [frozenset(share) for share in shares]
 
 
 def _parts(
-    ledger: Ledger, store: CaseStore, evidence: Evidence | None, row: InquiryRecord, missing: list[str]
-) -> Iterator[Part]:
+    ledger: Ledger, store: CaseStore, evidence: Evidence | None, row: InquiryRecord, share: Collection[str],
+    missing: list[str],
+) -> Iterator[Part]:  # fmt: skip
+    """The facts of every case, and the media of that share."""
     for case_id in row.case_ids:
         with ledger.env.read() as txn:
             case = store.get(txn, case_id)
@@ -129,7 +154,7 @@ def _parts(
         facts = {"case": _some(MessageToDict(case), _CASE), "items": [_item(ledger, item) for item in items]}
         text = json.dumps(facts, ensure_ascii=False, indent=1).encode()
         yield Part(f"{case_id}/facts.json", text, "what was uploaded, when, and by whom", "application/json")
-        for item in items:
+        for item in (one for one in items if one.verdict_id in share):
             opened = evidence.open(item) if evidence is not None else None
             if opened is None:
                 missing.append(item.verdict_id)

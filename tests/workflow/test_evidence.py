@@ -342,10 +342,10 @@ def order(work, case, steps=("VERIFY", "APPROVE"), kind=InquiryKind.LE_PROCESS):
     return row.id
 
 
-def hand(work, vault, inquiry_id, target, by="liaison"):
+def hand(work, vault, inquiry_id, target, by="liaison", **more):
     return disclose(
         work.ledger, work.cases, work.inquiries, FromVault(vault), inquiry_id, target=target,
-        recipient=certificate().public_bytes(Encoding.PEM), by=by,
+        recipient=certificate().public_bytes(Encoding.PEM), by=by, **more,
     )  # fmt: skip
 
 
@@ -364,6 +364,31 @@ def test_an_agency_gets_the_facts_and_the_media_and_no_listed_fingerprint(work, 
     ).replace(hashlib.sha256(MEDIA).hexdigest().encode(), b"")
     (said,) = [e.disclosed for e in work.ledger.events(limit=1000) if e.HasField("disclosed")]
     assert (list(said.by), said.files, said.manifest_digest) == (["p1", "liaison"], 2, told.manifest_sha256)
+
+
+def test_what_is_too_much_for_one_package_is_shared_out_and_nothing_is_left_out(work, vault, tmp_path):
+    case = kept(work, vault)
+    for _ in range(4):
+        work.now += timedelta(seconds=1)
+        assert kept(work, vault).id == case.id
+    inquiry_id = order(work, case)
+    found = []
+    for number in (1, 2, 3):
+        target = tmp_path / f"{number}.p7m"
+        told = hand(work, vault, inquiry_id, target, most=2 * len(MEDIA), number=number)
+        opened = read_package(target.read_bytes(), certificate(), KEY)
+        assert (told.packages, opened.manifest["about"]["package"], opened.manifest["about"]["packages"]) == (
+            3,
+            number,
+            3,
+        )
+        found.append([name for name in opened.parts if "/media/" in name])
+        assert len(json.loads(opened.parts[f"{case.id}/facts.json"])["items"]) == 5
+    assert [len(names) for names in found] == [2, 2, 1]
+    assert len({name for names in found for name in names}) == 5
+    for number in (0, 4):
+        with pytest.raises(Malformed, match="1 to 3"):
+            hand(work, vault, inquiry_id, tmp_path / "no", most=2 * len(MEDIA), number=number)
 
 
 def test_nothing_leaves_unchecked_or_by_one_person(work, vault, tmp_path):
