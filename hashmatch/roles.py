@@ -119,6 +119,7 @@ RPCS: Mapping[str, Permission] = {
     f"{_CASES}ListReports": Role.LEAD,
     f"{_CASES}ResumeReport": Role.LEAD,
     f"{_CASES}WithdrawReport": Role.LEAD,
+    f"{_CASES}BundleReport": Role.LEAD,
     f"{_CASES}RenewHold": Role.LE_LIAISON,
     f"{_CASES}DiscloseInquiry": Role.LE_LIAISON,
     f"{_CASES}GetKpis": Role.LEAD,

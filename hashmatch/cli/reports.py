@@ -17,8 +17,8 @@ from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.errors import Malformed
 from hashmatch.v1.reports_pb2 import ReportRow
-from hashmatch.workflow.bundle_fields import Authority, Sender
-from hashmatch.workflow.bundling import hand
+from hashmatch.workflow.bundle_fields import Authority
+from hashmatch.workflow.bundling import authority_named, hand, sender_of
 from hashmatch.workflow.report import Call, State, next_step
 from hashmatch.workflow.report_attributes import ATTRIBUTES
 from hashmatch.workflow.report_record import OVER, expires_at
@@ -88,14 +88,9 @@ def add_parser(verbs: Verbs) -> None:
 
 def bundle(args: argparse.Namespace) -> int:
     with office_opening.opened(args, evidence=True) as office:
-        known = office.wanted.reporting.reporter if office.wanted.reporting is not None else None
-        company, email = args.company or (known.company if known else ""), args.email or (known.email if known else "")
-        if not company or not email:
-            raise Malformed("give --company and --email, or [reporting] in the workflow's file", field="--company")
-        legal = known.legal_email if known else ""
-        sender = Sender(company=company, email=email, legal_email=legal, declared_by=args.declare)
+        sender = sender_of(office.wanted.reporting, declared_by=args.declare, company=args.company, email=args.email)
         told = hand(
-            office.ledger, office.cases, office.evidence, args.case, Authority(args.authority), sender=sender,
+            office.ledger, office.cases, office.evidence, args.case, authority_named(args.authority), sender=sender,
             target=args.to, by=by(),
         )  # fmt: skip
     if args.json:

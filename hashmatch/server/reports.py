@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from hashmatch import convert
 from hashmatch.access.callers import CALLER
@@ -13,6 +13,7 @@ from hashmatch.server.case_calls import CaseCalls, Context, limit, person
 from hashmatch.v1 import cases_pb2
 from hashmatch.v1.cases_pb2 import HoldRecord
 from hashmatch.v1.reports_pb2 import ReportRow, ReportState
+from hashmatch.workflow.bundling import Bundled, authority_named, hand, sender_of
 from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.disclosing import Disclosed, disclose
 from hashmatch.workflow.report_attributes import ATTRIBUTES
@@ -100,9 +101,39 @@ class ReportCalls(CaseCalls):
             )  # fmt: skip
 
         told = await self._threads.run(make)
-        package = sealed.getbuffer()
-        for start in range(0, len(package), CHUNK):
-            yield cases_pb2.DiscloseInquiryResponse(chunk=bytes(package[start : start + CHUNK]))
+        for piece in _pieces(sealed):
+            yield cases_pb2.DiscloseInquiryResponse(chunk=piece)
         yield cases_pb2.DiscloseInquiryResponse(
             files=told.files, manifest_digest=told.manifest_sha256, missing=told.missing
         )
+
+    async def BundleReport(
+        self, request: cases_pb2.BundleReportRequest, context: Context
+    ) -> AsyncIterator[cases_pb2.BundleReportResponse]:
+        convert.refuse_unknown_fields(request)
+        by, archive, authority = person(), io.BytesIO(), authority_named(request.authority)
+        sender = sender_of(
+            self._office.wanted.reporting, declared_by=request.declared_by, company=request.company, email=request.email
+        )
+
+        def make() -> Bundled:
+            return hand(
+                self._ledger, self._cases, self._office.evidence, request.case_id, authority, sender=sender,
+                target=archive, by=by, most=MAX_DISCLOSED,
+            )  # fmt: skip
+
+        # Media may have to be fetched from the platform.
+        told = await self._fetching.run(make)
+        for piece in _pieces(archive):
+            yield cases_pb2.BundleReportResponse(chunk=piece)
+        yield cases_pb2.BundleReportResponse(
+            files=told.files, manifest_digest=told.manifest_sha256, missing=told.missing,
+            without_media=told.without_media,
+        )  # fmt: skip
+
+
+def _pieces(made: io.BytesIO) -> Iterator[bytes]:
+    """What was made, in pieces that a message may hold."""
+    whole = made.getbuffer()
+    for start in range(0, len(whole), CHUNK):
+        yield bytes(whole[start : start + CHUNK])

@@ -3110,3 +3110,74 @@ class GetKpisResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetKpisResponse: _TypeAlias = GetKpisResponse  # noqa: Y015
+
+@_typing.final
+class BundleReportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    DECLARED_BY_FIELD_NUMBER: _builtins.int
+    COMPANY_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    authority: _builtins.str
+    """Whose fields it has: "nca", "dsa" or "other"."""
+    declared_by: _builtins.str
+    """Who declares it true: name and function; wanted."""
+    company: _builtins.str
+    """Who reports, and whom to ask; empty: as in the workflow's file."""
+    email: _builtins.str
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        declared_by: _builtins.str = ...,
+        company: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "case_id", b"case_id", "company", b"company", "declared_by", b"declared_by", "email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BundleReportRequest: _TypeAlias = BundleReportRequest  # noqa: Y015
+
+@_typing.final
+class BundleReportResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    WITHOUT_MEDIA_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """A piece of the ZIP."""
+    files: _builtins.int
+    """In the last message: how many files there are, and SHA-256 of the manifest."""
+    manifest_digest: _builtins.bytes
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a person must add before it is handed in, and verdicts whose media nobody has."""
+
+    @_builtins.property
+    def without_media(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+        files: _builtins.int = ...,
+        manifest_digest: _builtins.bytes = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+        without_media: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "files", b"files", "manifest_digest", b"manifest_digest", "missing", b"missing", "without_media", b"without_media"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BundleReportResponse: _TypeAlias = BundleReportResponse  # noqa: Y015

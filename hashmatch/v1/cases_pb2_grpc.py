@@ -174,6 +174,11 @@ class CaseServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawReportRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawReportResponse.FromString,
                 _registered_method=True)
+        self.BundleReport = channel.unary_stream(
+                '/hashmatch.v1.CaseService/BundleReport',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.BundleReportRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.BundleReportResponse.FromString,
+                _registered_method=True)
         self.RenewHold = channel.unary_unary(
                 '/hashmatch.v1.CaseService/RenewHold',
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.RenewHoldRequest.SerializeToString,
@@ -435,6 +440,14 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BundleReport(self, request, context):
+        """A report for an authority without an API, with the media: a ZIP, in pieces. Another person must have confirmed the
+        case.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RenewHold(self, request, context):
         """Gives a hold another period, as the authority asks.
         """
@@ -661,6 +674,11 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.WithdrawReport,
                     request_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawReportRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawReportResponse.SerializeToString,
+            ),
+            'BundleReport': grpc.unary_stream_rpc_method_handler(
+                    servicer.BundleReport,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.BundleReportRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.BundleReportResponse.SerializeToString,
             ),
             'RenewHold': grpc.unary_unary_rpc_method_handler(
                     servicer.RenewHold,
@@ -1479,6 +1497,33 @@ class CaseService:
             '/hashmatch.v1.CaseService/WithdrawReport',
             hashmatch_dot_v1_dot_cases__pb2.WithdrawReportRequest.SerializeToString,
             hashmatch_dot_v1_dot_cases__pb2.WithdrawReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BundleReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/BundleReport',
+            hashmatch_dot_v1_dot_cases__pb2.BundleReportRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.BundleReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

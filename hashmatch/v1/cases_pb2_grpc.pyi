@@ -89,6 +89,10 @@ class CaseServiceStub:
     """Sets one going again that waits for a person, where it stopped."""
     WithdrawReport: _grpc.UnaryUnaryMultiCallable[_cases_pb2.WithdrawReportRequest, _cases_pb2.WithdrawReportResponse]
     """Has one retracted and not filed. What was filed cannot be taken back."""
+    BundleReport: _grpc.UnaryStreamMultiCallable[_cases_pb2.BundleReportRequest, _cases_pb2.BundleReportResponse]
+    """A report for an authority without an API, with the media: a ZIP, in pieces. Another person must have confirmed the
+    case.
+    """
     RenewHold: _grpc.UnaryUnaryMultiCallable[_cases_pb2.RenewHoldRequest, _cases_pb2.RenewHoldResponse]
     """Gives a hold another period, as the authority asks."""
     DiscloseInquiry: _grpc.UnaryStreamMultiCallable[_cases_pb2.DiscloseInquiryRequest, _cases_pb2.DiscloseInquiryResponse]
@@ -173,6 +177,10 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """Sets one going again that waits for a person, where it stopped."""
     WithdrawReport: _aio.UnaryUnaryMultiCallable[_cases_pb2.WithdrawReportRequest, _cases_pb2.WithdrawReportResponse]  # type: ignore[assignment]
     """Has one retracted and not filed. What was filed cannot be taken back."""
+    BundleReport: _aio.UnaryStreamMultiCallable[_cases_pb2.BundleReportRequest, _cases_pb2.BundleReportResponse]  # type: ignore[assignment]
+    """A report for an authority without an API, with the media: a ZIP, in pieces. Another person must have confirmed the
+    case.
+    """
     RenewHold: _aio.UnaryUnaryMultiCallable[_cases_pb2.RenewHoldRequest, _cases_pb2.RenewHoldResponse]  # type: ignore[assignment]
     """Gives a hold another period, as the authority asks."""
     DiscloseInquiry: _aio.UnaryStreamMultiCallable[_cases_pb2.DiscloseInquiryRequest, _cases_pb2.DiscloseInquiryResponse]  # type: ignore[assignment]
@@ -422,6 +430,16 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.WithdrawReportResponse, _abc.Awaitable[_cases_pb2.WithdrawReportResponse]]:
         """Has one retracted and not filed. What was filed cannot be taken back."""
+
+    @_abc_1.abstractmethod
+    def BundleReport(
+        self,
+        request: _cases_pb2.BundleReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cases_pb2.BundleReportResponse], _abc.AsyncIterator[_cases_pb2.BundleReportResponse]]:
+        """A report for an authority without an API, with the media: a ZIP, in pieces. Another person must have confirmed the
+        case.
+        """
 
     @_abc_1.abstractmethod
     def RenewHold(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from hashmatch.audit.ledger import Ledger
 from hashmatch.delivery.cybertip.terms import Environment
-from hashmatch.errors import Conflict, NotFound, Refused
+from hashmatch.errors import Conflict, Malformed, NotFound, Refused
 from hashmatch.evidence import durable
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.v1.audit_pb2 import Event
@@ -27,10 +27,12 @@ from hashmatch.workflow.bundle_fields import About, Authority, Sender
 from hashmatch.workflow.case_facts import cleared
 from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.hold_table import DUTIES
+from hashmatch.workflow.inputs import MAX_NAME, text
 from hashmatch.workflow.inquiry import another
 from hashmatch.workflow.report_preparing import MAX_EARLIER, Evidence
 from hashmatch.workflow.report_record import State
 from hashmatch.workflow.report_rows import environment_of, receipt_of, state_of
+from hashmatch.workflow.report_settings import ReportSettings
 from hashmatch.workflow.report_store import ReportStore
 
 
@@ -44,18 +46,54 @@ class Bundled:
     without_media: tuple[str, ...]  # verdicts whose media nobody has
 
 
+def sender_of(settings: ReportSettings | None, *, declared_by: str, company: str = "", email: str = "") -> Sender:
+    """Who reports: as asked for, else as the workflow's file says.
+
+    Raises:
+        Malformed: nobody declares it, or neither says who reports.
+    """
+    known = settings.reporter if settings is not None else None
+    company, email = company or (known.company if known else ""), email or (known.email if known else "")
+    for name, given in (("company", company), ("email", email)):
+        if not given:
+            raise Malformed("must be given, or [reporting] in the workflow's file", field=name)
+    return Sender(
+        company=text(company, "company", MAX_NAME), email=text(email, "email", MAX_NAME),
+        legal_email=known.legal_email if known else "", declared_by=text(declared_by, "declared_by", MAX_NAME),
+    )  # fmt: skip
+
+
+def authority_named(name: str) -> Authority:
+    """The authority of a name.
+
+    Raises:
+        Malformed: there is no table of its fields.
+    """
+    if name not in [*Authority]:
+        raise Malformed(f"want {', '.join(Authority)}", field="authority")
+    return Authority(name)
+
+
 def hand(
     ledger: Ledger, cases: Casework, evidence: Evidence | None, case_id: str, authority: Authority, *, sender: Sender,
-    target: Path, by: str,
+    target: Path | BinaryIO, by: str, most: int | None = None,
 ) -> Bundled:  # fmt: skip
-    """Writes the bundle of a confirmed case to a file that is not there yet.
+    """Writes the bundle of a confirmed case, and then to the log that it was: nobody has it before.
 
+    Args:
+        target: a file that is not there yet; or where the bundle is written, to be handed out once this returns.
+        by: who makes it, another person than who confirmed the case.
+        most: bytes of media; more is refused.
     Raises:
         NotFound: no such case.
         Refused: it is not confirmed, or only by the same person.
         Conflict: there is such a file.
         StoreFull, StoreFailed, Corrupt: there is none then.
     """
+    if isinstance(target, Path):
+        target = target.absolute()
+        if target.exists():  # before media is unsealed; `_published` makes sure of it
+            raise Conflict(f"{target} is there already")
     with ledger.env.read() as txn:
         case = cases.store.get(txn, case_id)
         items = list(reversed(list(cases.store.items(txn, case_id))))
@@ -68,11 +106,10 @@ def hand(
         digests={item.verdict_id: _digests(ledger, item) for item in items},
     )  # fmt: skip
     made, missing = bundles.bundle(about, authority), list[str]()
-    target = target.absolute()
-    if target.exists():  # before media is unsealed; `_published` makes sure of it
-        raise Conflict(f"{target} is there already")
-    with _published(target) as file:  # it has its name once the log knows of it
-        digest, files = bundles.write(file, made, _media(evidence, items, missing))
+    with (
+        _published(target) if isinstance(target, Path) else nullcontext(target) as file
+    ):  # it has its name once the log knows of it
+        digest, files = bundles.write(file, made, _media(evidence, items, missing, most))
         event = Event()
         said = event.disclosed
         said.manifest_digest, said.files = digest, files
@@ -116,14 +153,19 @@ def _confirmed(case: Case, by: str) -> str:
 
 
 def _media(
-    evidence: Evidence | None, items: list[CaseItem], missing: list[str]
+    evidence: Evidence | None, items: list[CaseItem], missing: list[str], most: int | None
 ) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
+    size = 0
     for item in items:
         opened = evidence.open(item) if evidence is not None else None
         if opened is None:
             missing.append(item.verdict_id)
-        else:
-            yield item.verdict_id, partial(_same, opened[0])
+            continue
+        size += opened[1]
+        if most is not None and size > most:
+            opened[0].close()
+            raise Refused(f"more than {most} bytes of media, which only `hashmatch reports bundle` writes")
+        yield item.verdict_id, partial(_same, opened[0])
 
 
 def _same(file: BinaryIO) -> BinaryIO:

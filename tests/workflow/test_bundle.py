@@ -211,6 +211,20 @@ def test_a_confirmed_case_is_handed_on_by_another_and_the_log_says_so(work, tmp_
         given_to(work, case_id, tmp_path / "r.zip")
 
 
+def test_a_bundle_in_memory_is_the_one_in_a_file_and_bounded(work, tmp_path):
+    case_id = confirmed(work)
+    given = {"sender": SENDER, "by": "bob"}
+    with pytest.raises(Refused, match="reports bundle"):
+        hand(
+            work.ledger, work.cases, Shelf(), case_id, Authority.NCA, target=io.BytesIO(), most=len(MEDIA) - 1, **given
+        )
+    assert not [e for e in work.ledger.events(limit=1000) if e.HasField("disclosed")]
+    held = io.BytesIO()
+    told = hand(work.ledger, work.cases, Shelf(), case_id, Authority.NCA, target=held, most=len(MEDIA), **given)
+    assert given_to(work, case_id, tmp_path / "r.zip") == told
+    assert (tmp_path / "r.zip").read_bytes() == held.getvalue()
+
+
 def test_what_a_person_filed_before_is_told_and_a_test_is_not(work, tmp_path):
     first = confirmed(work)
     work.do("record_report", first, authority="NCA", receipt="UK-77", by="bob", duty="UK_REPORT")
