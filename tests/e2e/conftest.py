@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from e2e.commands import HASHMATCH, Commands, Forked
 from pictures import png
 
 from hashmatch.access.credentials import Credentials
@@ -29,29 +29,30 @@ from hashmatch.lists.keeper import ListKeeper
 from hashmatch.store.lists import ListStore
 from hashmatch.types import Fingerprint, Wanted
 
-HASHMATCH = Path(sys.executable).parent / "hashmatch"
 DISK_BYTES = 24 << 20
 
 
 class Deployment:
     """One state directory, the commands run on it and the servers started over it."""
 
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        self.process: subprocess.Popen[str] | None = None
+    def __init__(self, state: Path, commands: Commands | None = None) -> None:
+        self.state, self.commands = state, commands
+        self.process: subprocess.Popen[str] | Forked | None = None
         self.address = ""
         self.environ: dict[str, str] = {}  # settings beside the state
-        self.program: list[object] = [HASHMATCH]
+        self.program: list[object] = []  # run in place of what `commands` forks
 
     def run(self, *command: object, given: str | bytes | None = None, expect: int | None = 0) -> str:
         """Standard output of `hashmatch COMMAND…`; its exit code must be `expect`."""
-        done = subprocess.run(
-            [*self.program, *map(str, command)],
-            input=given.encode() if isinstance(given, str) else given,
-            capture_output=True,
-            env={**os.environ, **self.environ, "HASHMATCH_STATE": str(self.state)},
-            timeout=120,
-        )
+        words = [str(word) for word in command]
+        standard_input = given.encode() if isinstance(given, str) else given or b""
+        environ = {**os.environ, **self.environ, "HASHMATCH_STATE": str(self.state)}
+        if self.program:
+            done = subprocess.run(
+                [*self.program, *words], input=standard_input, capture_output=True, env=environ, timeout=120
+            )
+        else:
+            done = self.commands.run(words, standard_input, environ)
         assert expect is None or done.returncode == expect, (done.returncode, done.stdout, done.stderr)
         self.stderr = done.stderr.decode()
         return done.stdout.decode()
@@ -94,16 +95,21 @@ class Deployment:
         assert len(found) == len(set(found.values()))
         return found
 
-    def serve(self, *flags: str) -> None:
-        """Starts a server and waits until it says that it is SERVING."""
+    def serve(self, *flags: str, fresh: bool = False) -> None:
+        """Starts a server and waits until it says that it is SERVING.
+
+        `fresh` is for tests that measure its memory: a fork's grows while it touches what it shares.
+        """
+        program = self.program or ([HASHMATCH] if fresh else [])
         self.trace = (self.state.parent / "trace").open("a")
-        self.process = subprocess.Popen(
-            [*self.program, "serve", "--state", self.state, "--listen", "127.0.0.1:0", *flags],
-            stdout=subprocess.PIPE,
-            stderr=self.trace,
-            env={**os.environ, **self.environ},
-            text=True,
-        )
+        words = ["serve", "--state", str(self.state), "--listen", "127.0.0.1:0", *flags]
+        environ = {**os.environ, **self.environ}
+        if program:
+            self.process = subprocess.Popen(
+                [*program, *words], stdout=subprocess.PIPE, stderr=self.trace, env=environ, text=True
+            )
+        else:
+            self.process = self.commands.start(words, environ, self.trace)
         line = self.process.stdout.readline()  # empty where the server gave up
         assert line.startswith("SERVING on "), (line, Path(self.trace.name).read_text())
         self.line, self.address = line, line.split()[2].rstrip(":")
@@ -155,8 +161,14 @@ class Deployment:
         return Client(self.address, **options)
 
 
-def deployments(state: Path):
-    deployment = Deployment(state)
+@pytest.fixture(scope="session")
+def commands():
+    with closing(Commands()) as commands:
+        yield commands
+
+
+def deployments(state: Path, commands: Commands):
+    deployment = Deployment(state, commands)
     try:
         yield deployment
     finally:
@@ -166,14 +178,14 @@ def deployments(state: Path):
 
 
 @pytest.fixture
-def deployment(tmp_path):
-    yield from deployments(tmp_path / "state")
+def deployment(tmp_path, commands):
+    yield from deployments(tmp_path / "state", commands)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def shared(tmp_path_factory, commands):
     """One deployment for the tests of a module, which must not disturb one another."""
-    yield from deployments(tmp_path_factory.mktemp("shared") / "state")
+    yield from deployments(tmp_path_factory.mktemp("shared") / "state", commands)
 
 
 class SmallDisk:

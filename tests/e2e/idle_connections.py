@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 from conftest import Deployment
+from e2e.commands import HASHMATCH
 
 from hashmatch.address import Address
 from hashmatch.client import Fingerprint
@@ -75,6 +76,7 @@ def main(connections: int = 10_000, per_process: int = 2_500) -> None:
     for kind, number in (("silent", 0), ("silent", connections), ("settled", connections)):
         with tempfile.TemporaryDirectory() as folder:
             deployment = Deployment(Path(folder) / "state")
+            deployment.program = [HASHMATCH]
             deployment.list_known((1, "pdq"))
             deployment.serve("--workers", "1", "--metrics-listen", "")
             try:

@@ -11,7 +11,7 @@ import time
 import grpc
 import psutil
 import pytest
-from pictures import jpeg, png
+from pictures import draw, encoded, jpeg, png
 
 from hashmatch import errors
 from hashmatch.address import Address
@@ -93,8 +93,8 @@ def test_a_damaged_list_is_not_served(deployment, tmp_path):
 
 def test_sigterm_finishes_what_is_in_flight_and_exits_0(deployment, tmp_path):
     list_picture(deployment, tmp_path)
-    deployment.serve("--workers", "1")
-    media = jpeg(1, 95, 6000, 4500)
+    deployment.serve("--workers", "1", fresh=True)
+    media = encoded(draw(1).resize((6000, 4500)), "JPEG", quality=95)
     findings = []
 
     def ask():

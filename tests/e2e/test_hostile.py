@@ -29,7 +29,7 @@ def server(shared, tmp_path_factory):
     listed.write_bytes(png(1))
     shared.run("lists", "create", "known")
     shared.run("lists", "import", "known", "-", "--activate", given=shared.run("hash", listed))
-    shared.serve("--workers", "2")
+    shared.serve("--workers", "2", fresh=True)
     return shared
 
 

@@ -7,6 +7,7 @@ import time
 
 import grpc
 import pytest
+from e2e.commands import HASHMATCH
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -27,7 +28,7 @@ def served(shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("listed")
     for seed in (1, 2, 3):
         (folder / f"{seed}.png").write_bytes(png(seed))
-    shared.serve()
+    shared.serve(fresh=True)
     shared.run("lists", "create", "known", "--operator", "tests", "--disposition", "block", "--variants", "flips")
     shared.run("lists", "create", "watched", "--operator", "tests", "--disposition", "block", "--shadow")
     known = shared.run("hash", "--type", "pdq,md5", folder / "1.png", folder / "2.png")
@@ -273,3 +274,22 @@ def test_the_command_line_matches_with_and_without_a_server(served, tmp_path):
         served.run("match", tmp_path / "stranger.png", tmp_path / "broken.png", *where, expect=3)
         lines = served.run("hash", "--type", "pdq", tmp_path / "copy.jpg")
         served.run("match", "--fingerprints", "-", *where, given=lines, expect=1)
+
+
+def test_what_is_typed_says_what_the_forks_of_these_tests_say(served, tmp_path):
+    (tmp_path / "1.png").write_bytes(png(1))
+    (tmp_path / "broken.png").write_bytes(png(96)[:500])
+    served.program = [HASHMATCH]
+    try:
+        typed = said(served, tmp_path)
+    finally:
+        served.program = []
+    assert typed == said(served, tmp_path)
+
+
+def said(served, folder):
+    hashed = served.run("hash", "--type", "pdq", folder / "1.png")
+    matched = served.run("match", "--fingerprints", "-", "--server", served.address, given=hashed, expect=1)
+    broken = served.run("hash", folder / "broken.png", expect=3)
+    served.run("hash", "--type", "none", folder / "1.png", expect=65)
+    return hashed, matched.splitlines()[0], broken, served.stderr

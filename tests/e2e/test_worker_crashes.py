@@ -28,7 +28,7 @@ def test_crashes_cost_who_is_hit_an_unknown_and_nobody_else_anything(deployment)
     deployment.list_known((NEAR, "pdq"), (EXACT, "sha256"))
     # Whoever waits for a new worker is not refused: here it is not overload that is asked about.
     deployment.environ["HASHMATCH_QUEUE_MS"] = "20000"
-    deployment.serve("--workers", "2")
+    deployment.serve("--workers", "2", fresh=True)
     server = psutil.Process(deployment.process.pid)
     seeded = random.Random(1)
     with deployment.client(timeout=30) as client:
