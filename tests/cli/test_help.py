@@ -24,7 +24,8 @@ def verbs(top, name="hashmatch"):
             yield from verbs(sub, f"{name} {verb}")
 
 
-ALL = dict(verbs(parser()))
+PARSER = parser()
+ALL = dict(verbs(PARSER))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -54,4 +55,4 @@ def test_every_example_parses(line):
     words = shlex.split(line.split("  #")[0], comments=True)
     stops = [i for i, word in enumerate(words) if word in ("|", ">", "<", "&&", ";", ">>")] or [len(words)]
     command = [word for word in words[1 : stops[0]] if word not in ("…", "[…]")]
-    parser().parse_args(command)
+    PARSER.parse_args(command)

@@ -175,7 +175,8 @@ def test_help_has_an_example_that_parses(verb: str, capsys: pytest.CaptureFixtur
 
 SERVER = """
 import json, os, socket, sys
-from hashmatch.cli.main import main
+from hashmatch.cli.main import main, parser
+parser("lists")  # imports the verb
 listening = socket.socket(socket.AF_UNIX)
 listening.bind(sys.argv[1])
 listening.listen()
@@ -244,10 +245,10 @@ def test_the_guide_can_be_followed_literally(tmp_path: Path, quick_command: Path
     assert (tmp_path / "first.hex").read_text().count("\n") == 3
 
 
-def test_a_reader_sees_what_another_process_writes(tmp_path: Path) -> None:
+def test_a_reader_sees_what_another_process_writes(tmp_path: Path, quick_command: Path) -> None:
     state = tmp_path / "state"
     environment = {**os.environ, "HASHMATCH_STATE": str(state)}
-    command = [sys.executable, "-m", "hashmatch.cli.main", "lists"]
+    command = [quick_command / "hashmatch", "lists"]
     subprocess.run([*command, "create", "ours"], env=environment, check=True, capture_output=True)
     store = ListStore(state, readonly=True)
     seen = []

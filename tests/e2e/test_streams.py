@@ -12,7 +12,7 @@ import urllib.request
 import grpc
 import psutil
 import pytest
-from pictures import jpeg, png
+from pictures import draw, encoded, png
 
 from hashmatch import errors
 from hashmatch.client import AsyncClient, Finding, Fingerprint, match_request, outcome_of
@@ -31,6 +31,11 @@ def served(shared, tmp_path_factory):
     shared.serve("--metrics-listen", "127.0.0.1:0")
     shared.metrics = shared.line.rpartition("metrics on ")[2].strip()
     return shared
+
+
+def photograph(seed, width, height):
+    """A large picture, enlarged: to draw it as large takes longer than to judge it."""
+    return encoded(draw(seed).resize((width, height)), "JPEG", quality=80)
 
 
 def metric(served, start):
@@ -62,7 +67,7 @@ def test_a_stream_waits_where_single_calls_are_refused(served):
 
             async def requests(s):
                 for i in range(30):
-                    yield match_request(jpeg(1000 + s * 100 + i, width=1000, height=750), request_id=f"w{s}-{i}")
+                    yield match_request(photograph(1000 + s * 100 + i, 1000, 750), request_id=f"w{s}-{i}")
 
             async def stream(s):
                 return [outcome_of(a).finding async for a in client.stream(requests(s), window=64)]
@@ -125,7 +130,7 @@ def test_abandoned_uploads_leave_nothing(served):
 
 
 def test_past_what_can_be_done_calls_are_refused_at_once_and_look_ups_flow(served):
-    media = [jpeg(500 + i, width=2400, height=1800) for i in range(8)]
+    media = [photograph(500 + i, 2400, 1800) for i in range(8)]
 
     async def conversation():
         refused, answered, looked = [], [], []

@@ -1,7 +1,8 @@
-"""Sends what is due, and kills itself at the boundary whose number it is given: `dying_sender.py STATE URL BOUNDARY`.
+"""Sends what is due in a process that kills itself at the boundary whose number it is given.
 
-Boundaries are counted: before a transaction, in it before its commit, after it, before a call and after a call. Exits 0
-where there are not so many.
+Each line of standard input is `STATE URL BOUNDARY LATER`: LATER is how many minutes later it is. For each a process is
+forked while nothing is open and no thread runs. Boundaries are counted: before a transaction, in it before its commit,
+after it, before a call and after a call. Each line of standard output is its exit code: 0 where there are not so many.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -66,7 +68,7 @@ class DyingWebhook:
         self._webhook.close()
 
 
-def main(state: str, url: str, fatal: int, later: int) -> None:
+def run(state: str, url: str, fatal: int, later: int) -> None:
     now = clock.now() + timedelta(minutes=later)
     with closing(Ledger(Path(state), now=lambda: now)) as ledger:
         cases = Casework(ledger.env, ledger.sealing, lambda _record, _now, first: None, lambda _verb: ())
@@ -79,5 +81,19 @@ def main(state: str, url: str, fatal: int, later: int) -> None:
         sender.close()
 
 
+def main() -> None:
+    for line in sys.stdin:
+        state, url, fatal, later = line.split()
+        child = os.fork()
+        if not child:
+            try:
+                run(state, url, int(fatal), int(later))
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main()

@@ -225,26 +225,37 @@ def test_faults_at_random_lose_nothing_and_double_nothing_for_who_knows_the_ids(
         assert one.state == cases_pb2.DISPATCH_STATE_CONFIRMED
 
 
-def test_a_kill_at_any_boundary_loses_nothing_and_doubles_nothing(work, receiver, tmp_path):
+@pytest.fixture
+def driver():
+    """Sends in processes that die: told where, says how they ended."""
+    program = Path(__file__).with_name("dying_sender.py")
+    with subprocess.Popen(
+        [sys.executable, program], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+
+        def run(*words):
+            print(*words, file=process.stdin, flush=True)
+            return int(process.stdout.readline())
+
+        yield run
+        process.stdin.close()
+
+
+def test_a_kill_at_any_boundary_loses_nothing_and_doubles_nothing(work, receiver, driver, tmp_path):
     """Every boundary of two instructions to one subject, one after the other, each from the same beginning."""
     receiver.body = b'{"status": "confirmed"}'
     case = work.match("u1", content="a")
     work.match("u1", content="b")
     work.ledger.close()
     ids = [f"{case.id}.00000{number}" for number in (1, 2)]
-    driver = Path(__file__).with_name("dying_sender.py")
-
-    def run(state, fatal, later):
-        command = [sys.executable, driver, state, receiver.url, str(fatal), str(later)]
-        return subprocess.run(command, check=False, timeout=60).returncode
 
     for fatal in range(1, 100):
         state = tmp_path / f"killed-{fatal}"
         shutil.copytree(tmp_path, state, ignore=lambda *_: [name.name for name in tmp_path.glob("killed-*")])
         receiver.done.clear()
-        ended = run(state, fatal, 0)
+        ended = driver(state, receiver.url, fatal, 0)
         assert ended in (0, -9)
-        assert run(state, 0, 60) == 0  # whoever comes after the lease
+        assert driver(state, receiver.url, 0, 60) == 0  # whoever comes after the lease
         with closing(Ledger(state)) as ledger:
             events = [e.delivered for e in ledger.events(limit=1000) if e.HasField("delivered")]
             with ledger.env.read() as txn:
