@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,6 @@ from hashmatch.corrections import Corrections
 from hashmatch.delivery.cybertip.client import CyberTipline
 from hashmatch.delivery.cybertip.terms import Environment
 from hashmatch.errors import HashmatchError
-from hashmatch.evidence import upkeep
 from hashmatch.evidence.vault import Vault
 from hashmatch.roles import Role
 from hashmatch.store import keys
@@ -40,6 +38,7 @@ from hashmatch.workflow.double_review import Sampling
 from hashmatch.workflow.evidence import FromPlatform, FromVault
 from hashmatch.workflow.evidence_settings import EvidenceSettings
 from hashmatch.workflow.inquiries import Inquiries
+from hashmatch.workflow.orphans import ORPHAN_AGE, swept
 from hashmatch.workflow.pager import NAME as PAGER
 from hashmatch.workflow.pager import Pager, Pages
 from hashmatch.workflow.plan import VERBS
@@ -56,7 +55,6 @@ from hashmatch.workflow.viewing import Viewing
 DIRECTORY: Final = "evidence"  # of the vault, in the state directory
 TOLD: Final = frozenset({Role.LEAD, Role.LE_LIAISON, Role.AUDITOR})
 """Roles that are told what was decided, by reports, holds or the log: who has one is never asked for a blind look."""
-ORPHAN_AGE: Final = timedelta(hours=1)  # of what was sealed for a verdict that was never written
 
 trace = logging.getLogger(__name__)
 
@@ -271,9 +269,9 @@ def _sweep(office: Office, stopping: threading.Event) -> None:
     while True:
         if office.vault is not None:
             try:
-                swept = upkeep.sweep(office.vault, office.destroying.keeps, clock.now() - ORPHAN_AGE)
-                if swept.orphans or swept.lost:
-                    orphans, lost = len(swept.orphans), len(swept.lost)
+                found = swept(office.vault, office.destroying, clock.now())
+                if found.orphans or found.lost:
+                    orphans, lost = len(found.orphans), len(found.lost)
                     trace.error("the vault: %d items that no case names, %d that lost their key", orphans, lost)
             except HashmatchError as e:
                 trace.error("the vault was not swept: %s", e)

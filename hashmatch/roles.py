@@ -112,6 +112,8 @@ RPCS: Mapping[str, Permission] = {
     f"{_CASES}ListGrants": Role.LEAD,
     f"{_CASES}DestroyEvidence": Role.LE_LIAISON,
     f"{_CASES}ListDueEvidence": Role.LE_LIAISON,
+    f"{_CASES}ListOrphans": Role.ADMIN,
+    f"{_CASES}DestroyOrphans": Role.ADMIN,
     # What a user tells is brought by who uploads or reviews; what an agency asks, by the liaison alone.
     f"{_CASES}OpenInquiry": Open.CALLER,
     f"{_CASES}ListInquiries": Role.LE_LIAISON,

@@ -15,10 +15,10 @@ from hashmatch.cli.verbs import Verbs, group, verb
 from hashmatch.errors import Conflict, Malformed, NotFound, Refused
 from hashmatch.evidence import durable, upkeep
 from hashmatch.evidence.master import create_master_file, rotate_master_file
-from hashmatch.evidence.vault import Vault
 from hashmatch.media.levels import Level, NoFrame, View, Viewed
-from hashmatch.office import ORPHAN_AGE, Office
+from hashmatch.office import Office
 from hashmatch.v1.cases_pb2 import GrantRecord
+from hashmatch.workflow.orphans import known_vault, swept
 from hashmatch.workflow.viewing import GRANTED_MINUTES
 
 VIEW_EXAMPLE = """\
@@ -170,15 +170,9 @@ def destroy(args: argparse.Namespace) -> int:
     return 0
 
 
-def _vault(office: Office) -> Vault:
-    if office.vault is None:
-        raise Refused("no vault is known here: name the workflow's file that the server uses")
-    return office.vault
-
-
 def check(args: argparse.Namespace) -> int:
     with office_opening.opened(args, evidence=True) as office:
-        vault = _vault(office)
+        vault = known_vault(office.vault)
         damaged = list(upkeep.check(vault, office.destroying.wanted()))
         number = sum(1 for _ in vault.items())
     for one in damaged:
@@ -195,20 +189,20 @@ def orphans(args: argparse.Namespace) -> int:
     if args.destroy:
         return _destroy_orphans(args)
     with office_opening.reading(args, "evidence orphans", evidence=True) as office:
-        swept = _swept(office)
-    for one in swept.orphans:
+        found = swept(office.vault, office.destroying, clock.now())
+    for one in found.orphans:
         if args.json:
             format.emit({"item": one.item_id, "sealed_at": one.sealed_at.isoformat(), "bytes": one.size})
         else:
             print(f"{one.item_id}: sealed {one.sealed_at:%Y-%m-%d %H:%M} UTC, {one.size} bytes")
     if not args.json:
-        print(f"{len(swept.orphans)} sealed items that no case names")
+        print(f"{len(found.orphans)} sealed items that no case names")
     return 0
 
 
 def _destroy_orphans(args: argparse.Namespace) -> int:
     with office_opening.opened(args, evidence=True) as office:
-        found = _swept(office).orphans
+        found = swept(office.vault, office.destroying, clock.now()).orphans
         with office.ledger.changing() as log:
             destroyed, waiting = office.destroying.destroy_orphans(log, found, by=by(), ground=args.ground)
         while office.destroying.carry_out():
@@ -223,10 +217,6 @@ def _destroy_orphans(args: argparse.Namespace) -> int:
     return 0
 
 
-def _swept(office: Office) -> upkeep.Swept:
-    return upkeep.sweep(_vault(office), office.destroying.keeps, clock.now() - ORPHAN_AGE)
-
-
 def master(args: argparse.Namespace) -> int:
     return _key(args, create_master_file(args.file), "made")
 
@@ -234,7 +224,7 @@ def master(args: argparse.Namespace) -> int:
 def rotate(args: argparse.Namespace) -> int:
     made = rotate_master_file(args.file)
     with office_opening.opened(args, evidence=True) as office:
-        vault = _vault(office)
+        vault = known_vault(office.vault)
         number = sum(vault.rewrap(item_id) for item_id in vault.items())
         upkeep.retire(vault)
     return _key(args, made, f"in force; {number} items are wrapped by it")

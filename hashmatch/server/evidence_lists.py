@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from hashmatch import clock, convert
 from hashmatch.access.callers import CALLER
+from hashmatch.audit.leaves import Appending
 from hashmatch.errors import Malformed
-from hashmatch.server.case_calls import CaseCalls, Context, limit
+from hashmatch.evidence.record import Sealed
+from hashmatch.server.case_calls import CaseCalls, Context, limit, person
 from hashmatch.v1 import cases_pb2
 from hashmatch.workflow import granting
+from hashmatch.workflow.casework import Casework
+from hashmatch.workflow.destruction import MAX_KEYS
+from hashmatch.workflow.orphans import swept
 
 
 class EvidenceListCalls(CaseCalls):
@@ -48,3 +53,30 @@ class EvidenceListCalls(CaseCalls):
             return cases_pb2.ListDueEvidenceResponse(due=found, next_page_token=following.hex())
 
         return await self._threads.run(read)
+
+    async def ListOrphans(
+        self, request: cases_pb2.ListOrphansRequest, context: Context
+    ) -> cases_pb2.ListOrphansResponse:
+        convert.refuse_unknown_fields(request)
+        found = await self._fetching.run(self._orphans)
+        return cases_pb2.ListOrphansResponse(
+            orphans=[
+                cases_pb2.Orphan(item_id=one.item_id, sealed_at=convert.timestamp(one.sealed_at), bytes=one.size)
+                for one in found[:MAX_KEYS]
+            ]
+        )
+
+    async def DestroyOrphans(
+        self, request: cases_pb2.DestroyOrphansRequest, context: Context
+    ) -> cases_pb2.DestroyOrphansResponse:
+        convert.refuse_unknown_fields(request)
+        by, found = person(), await self._fetching.run(self._orphans)
+
+        def step(log: Appending, _cases: Casework) -> tuple[int, int]:
+            return self._office.destroying.destroy_orphans(log, found, by=by, ground=request.ground)
+
+        destroyed, waiting = await self._step(step)
+        return cases_pb2.DestroyOrphansResponse(destroyed=destroyed, waiting=waiting)
+
+    def _orphans(self) -> tuple[Sealed, ...]:
+        return swept(self._office.vault, self._office.destroying, clock.now()).orphans

@@ -973,10 +973,10 @@ class PageRecord(_message.Message):
     AFTER_DECISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     case_id: _builtins.str
-    """"drill": nothing has happened."""
     tier: _builtins.int
     """0 is the most urgent."""
     drill: _builtins.bool
+    """Its case is a drill: nothing has happened."""
     state: _builtins.str
     """"RAISED", "TOLD", "ALL_TOLD", "ACKNOWLEDGED", "OVER"."""
     acknowledged_by: _builtins.str
@@ -1051,6 +1051,9 @@ class BlindReview(_message.Message):
     FIRST_BY_FIELD_NUMBER: _builtins.int
     SECOND_FIELD_NUMBER: _builtins.int
     REVIEWED_AT_FIELD_NUMBER: _builtins.int
+    DUE_BY_FIELD_NUMBER: _builtins.int
+    LAPSED_FIELD_NUMBER: _builtins.int
+    OVERDUE_SINCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     case_id: _builtins.str
     round: _builtins.int
@@ -1069,6 +1072,18 @@ class BlindReview(_message.Message):
 
     @_builtins.property
     def reviewed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def due_by(self) -> _timestamp_pb2.Timestamp:
+        """By when it is to be said; then another is asked, where there is one."""
+
+    @_builtins.property
+    def lapsed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who was asked before, and did not say it in time."""
+
+    @_builtins.property
+    def overdue_since(self) -> _timestamp_pb2.Timestamp:
+        """When it was first due, once that has passed."""
+
     def __init__(
         self,
         *,
@@ -1083,10 +1098,13 @@ class BlindReview(_message.Message):
         first_by: _builtins.str = ...,
         second: Global___Decision.ValueType = ...,
         reviewed_at: _timestamp_pb2.Timestamp | None = ...,
+        due_by: _timestamp_pb2.Timestamp | None = ...,
+        lapsed: _abc.Iterable[_builtins.str] | None = ...,
+        overdue_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "reviewed_at", b"reviewed_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "due_by", b"due_by", "overdue_since", b"overdue_since", "reviewed_at", b"reviewed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "assigned_to", b"assigned_to", "case_id", b"case_id", "first", b"first", "first_by", b"first_by", "id", b"id", "permille", b"permille", "reviewed_at", b"reviewed_at", "round", b"round", "second", b"second", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "assigned_to", b"assigned_to", "case_id", b"case_id", "due_by", b"due_by", "first", b"first", "first_by", b"first_by", "id", b"id", "lapsed", b"lapsed", "overdue_since", b"overdue_since", "permille", b"permille", "reviewed_at", b"reviewed_at", "round", b"round", "second", b"second", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3181,3 +3199,113 @@ class BundleReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BundleReportResponse: _TypeAlias = BundleReportResponse  # noqa: Y015
+
+@_typing.final
+class Orphan(_message.Message):
+    """Sealed media that no case names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    SEALED_AT_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """Of the verdict that it was sealed for."""
+    bytes: _builtins.int
+    @_builtins.property
+    def sealed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        sealed_at: _timestamp_pb2.Timestamp | None = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sealed_at", b"sealed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "item_id", b"item_id", "sealed_at", b"sealed_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Orphan: _TypeAlias = Orphan  # noqa: Y015
+
+@_typing.final
+class ListOrphansRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrphansRequest: _TypeAlias = ListOrphansRequest  # noqa: Y015
+
+@_typing.final
+class ListOrphansResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORPHANS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orphans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Orphan]:
+        """At most 10 000, of those that are older than an hour."""
+
+    def __init__(
+        self,
+        *,
+        orphans: _abc.Iterable[Global___Orphan] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orphans", b"orphans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrphansResponse: _TypeAlias = ListOrphansResponse  # noqa: Y015
+
+@_typing.final
+class DestroyOrphansRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUND_FIELD_NUMBER: _builtins.int
+    ground: _builtins.str
+    """For the certificate in the log; wanted."""
+    def __init__(
+        self,
+        *,
+        ground: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ground", b"ground"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DestroyOrphansRequest: _TypeAlias = DestroyOrphansRequest  # noqa: Y015
+
+@_typing.final
+class DestroyOrphansResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTROYED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    destroyed: _builtins.int
+    """Items that another person had asked for, too, and that are destroyed by this."""
+    waiting: _builtins.int
+    """Items that wait for another person to ask the same."""
+    def __init__(
+        self,
+        *,
+        destroyed: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destroyed", b"destroyed", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DestroyOrphansResponse: _TypeAlias = DestroyOrphansResponse  # noqa: Y015

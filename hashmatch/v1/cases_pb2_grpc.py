@@ -234,6 +234,16 @@ class CaseServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceResponse.FromString,
                 _registered_method=True)
+        self.ListOrphans = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ListOrphans',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListOrphansRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListOrphansResponse.FromString,
+                _registered_method=True)
+        self.DestroyOrphans = channel.unary_unary(
+                '/hashmatch.v1.CaseService/DestroyOrphans',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.DestroyOrphansRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.DestroyOrphansResponse.FromString,
+                _registered_method=True)
         self.GetKpis = channel.unary_unary(
                 '/hashmatch.v1.CaseService/GetKpis',
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.GetKpisRequest.SerializeToString,
@@ -406,7 +416,7 @@ class CaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RaiseDrill(self, request, context):
-        """Raises a page about nothing, to try the rota.
+        """Opens a case about nothing, and pages about it, to try who is on call. The page is raised by the outbox.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -520,6 +530,20 @@ class CaseServiceServicer:
 
     def ListDueEvidence(self, request, context):
         """Closed cases whose evidence nothing keeps any more, for two persons to destroy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrphans(self, request, context):
+        """What is sealed and no case names: a server died before it wrote the case, or an older backup was restored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DestroyOrphans(self, request, context):
+        """Destroys it, once the latter is ruled out; two persons, the first of whom proposes it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -734,6 +758,16 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.ListDueEvidence,
                     request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceResponse.SerializeToString,
+            ),
+            'ListOrphans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrphans,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ListOrphansRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ListOrphansResponse.SerializeToString,
+            ),
+            'DestroyOrphans': grpc.unary_unary_rpc_method_handler(
+                    servicer.DestroyOrphans,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.DestroyOrphansRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.DestroyOrphansResponse.SerializeToString,
             ),
             'GetKpis': grpc.unary_unary_rpc_method_handler(
                     servicer.GetKpis,
@@ -1821,6 +1855,60 @@ class CaseService:
             '/hashmatch.v1.CaseService/ListDueEvidence',
             hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceRequest.SerializeToString,
             hashmatch_dot_v1_dot_cases__pb2.ListDueEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrphans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ListOrphans',
+            hashmatch_dot_v1_dot_cases__pb2.ListOrphansRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ListOrphansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DestroyOrphans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/DestroyOrphans',
+            hashmatch_dot_v1_dot_cases__pb2.DestroyOrphansRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.DestroyOrphansResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -80,7 +80,7 @@ class CaseServiceStub:
     AcknowledgePage: _grpc.UnaryUnaryMultiCallable[_cases_pb2.AcknowledgePageRequest, _cases_pb2.AcknowledgePageResponse]
     """Takes a page."""
     RaiseDrill: _grpc.UnaryUnaryMultiCallable[_cases_pb2.RaiseDrillRequest, _cases_pb2.RaiseDrillResponse]
-    """Raises a page about nothing, to try the rota."""
+    """Opens a case about nothing, and pages about it, to try who is on call. The page is raised by the outbox."""
     HandOver: _grpc.UnaryUnaryMultiCallable[_cases_pb2.HandOverRequest, _cases_pb2.HandOverResponse]
     """Leaves what is open to another who is on call."""
     ListReports: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListReportsRequest, _cases_pb2.ListReportsResponse]
@@ -115,6 +115,10 @@ class CaseServiceStub:
     """Who may see, or saw, more of which case's evidence, by whose leave and until when."""
     ListDueEvidence: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListDueEvidenceRequest, _cases_pb2.ListDueEvidenceResponse]
     """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
+    ListOrphans: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListOrphansRequest, _cases_pb2.ListOrphansResponse]
+    """What is sealed and no case names: a server died before it wrote the case, or an older backup was restored."""
+    DestroyOrphans: _grpc.UnaryUnaryMultiCallable[_cases_pb2.DestroyOrphansRequest, _cases_pb2.DestroyOrphansResponse]
+    """Destroys it, once the latter is ruled out; two persons, the first of whom proposes it."""
     GetKpis: _grpc.UnaryUnaryMultiCallable[_cases_pb2.GetKpisRequest, _cases_pb2.GetKpisResponse]
     """How fast, how right and how complete the work is; computed anew for each call, which takes a while."""
 
@@ -168,7 +172,7 @@ class CaseServiceAsyncStub(CaseServiceStub):
     AcknowledgePage: _aio.UnaryUnaryMultiCallable[_cases_pb2.AcknowledgePageRequest, _cases_pb2.AcknowledgePageResponse]  # type: ignore[assignment]
     """Takes a page."""
     RaiseDrill: _aio.UnaryUnaryMultiCallable[_cases_pb2.RaiseDrillRequest, _cases_pb2.RaiseDrillResponse]  # type: ignore[assignment]
-    """Raises a page about nothing, to try the rota."""
+    """Opens a case about nothing, and pages about it, to try who is on call. The page is raised by the outbox."""
     HandOver: _aio.UnaryUnaryMultiCallable[_cases_pb2.HandOverRequest, _cases_pb2.HandOverResponse]  # type: ignore[assignment]
     """Leaves what is open to another who is on call."""
     ListReports: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListReportsRequest, _cases_pb2.ListReportsResponse]  # type: ignore[assignment]
@@ -203,6 +207,10 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """Who may see, or saw, more of which case's evidence, by whose leave and until when."""
     ListDueEvidence: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListDueEvidenceRequest, _cases_pb2.ListDueEvidenceResponse]  # type: ignore[assignment]
     """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
+    ListOrphans: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListOrphansRequest, _cases_pb2.ListOrphansResponse]  # type: ignore[assignment]
+    """What is sealed and no case names: a server died before it wrote the case, or an older backup was restored."""
+    DestroyOrphans: _aio.UnaryUnaryMultiCallable[_cases_pb2.DestroyOrphansRequest, _cases_pb2.DestroyOrphansResponse]  # type: ignore[assignment]
+    """Destroys it, once the latter is ruled out; two persons, the first of whom proposes it."""
     GetKpis: _aio.UnaryUnaryMultiCallable[_cases_pb2.GetKpisRequest, _cases_pb2.GetKpisResponse]  # type: ignore[assignment]
     """How fast, how right and how complete the work is; computed anew for each call, which takes a while."""
 
@@ -397,7 +405,7 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cases_pb2.RaiseDrillRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.RaiseDrillResponse, _abc.Awaitable[_cases_pb2.RaiseDrillResponse]]:
-        """Raises a page about nothing, to try the rota."""
+        """Opens a case about nothing, and pages about it, to try who is on call. The page is raised by the outbox."""
 
     @_abc_1.abstractmethod
     def HandOver(
@@ -528,6 +536,22 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.ListDueEvidenceResponse, _abc.Awaitable[_cases_pb2.ListDueEvidenceResponse]]:
         """Closed cases whose evidence nothing keeps any more, for two persons to destroy."""
+
+    @_abc_1.abstractmethod
+    def ListOrphans(
+        self,
+        request: _cases_pb2.ListOrphansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ListOrphansResponse, _abc.Awaitable[_cases_pb2.ListOrphansResponse]]:
+        """What is sealed and no case names: a server died before it wrote the case, or an older backup was restored."""
+
+    @_abc_1.abstractmethod
+    def DestroyOrphans(
+        self,
+        request: _cases_pb2.DestroyOrphansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.DestroyOrphansResponse, _abc.Awaitable[_cases_pb2.DestroyOrphansResponse]]:
+        """Destroys it, once the latter is ruled out; two persons, the first of whom proposes it."""
 
     @_abc_1.abstractmethod
     def GetKpis(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 from pictures import png
 
-from hashmatch.evidence.master import create_master_file
+from hashmatch.evidence.master import FileMaster, create_master_file
+from hashmatch.evidence.vault import Vault
 from hashmatch.types import Subject
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 
 SHIFTED = Path(__file__).parent / "shifted_clock.py"
 PEOPLE = {
     "app": ("uploader",), "ann": ("reviewer",), "bob": ("reviewer", "lead"), "lea": ("le-liaison",),
+    "adam": ("admin",), "eve": ("admin",),
 }  # fmt: skip
 
 
@@ -94,3 +97,38 @@ def test_grants_and_what_is_due_are_listed_for_those_who_act_on_them(office):
     (row,) = office.json("evidence", "due")
     assert (row["id"], row["due"]["rule"]) == (case_id, "our own retention")
     assert "our own retention" in office.run("evidence", "due")
+
+
+def test_what_no_case_names_two_persons_destroy(office, tmp_path):
+    ask, vault = office.ask, Vault(office.state / "evidence", FileMaster(tmp_path / "master"))
+    assert not ask("adam", "ListOrphans").orphans
+    assert "nothing" in refused(grpc.StatusCode.FAILED_PRECONDITION, ask, "adam", "DestroyOrphans", ground="over")
+    now = datetime.now(UTC)
+    for name, age in (("v_old", timedelta(hours=2)), ("v_new", timedelta())):
+        vault.seal(name, png(1), media_type="image/png", at=now - age)
+    for method in ("ListOrphans", "DestroyOrphans"):
+        for who in ("ann", "bob", "lea", "app"):
+            refused(grpc.StatusCode.PERMISSION_DENIED, ask, who, method)
+    (orphan,) = ask("adam", "ListOrphans").orphans
+    assert (orphan.item_id, orphan.bytes) == ("v_old", len(png(1)))
+    assert [row["item"] for row in office.json("evidence", "orphans")] == ["v_old"]
+    assert "ground" in refused(grpc.StatusCode.INVALID_ARGUMENT, ask, "adam", "DestroyOrphans")
+    asked = ask("adam", "DestroyOrphans", ground="the server died")
+    assert (asked.destroyed, asked.waiting) == (0, 1)
+    assert "another person" in refused(
+        grpc.StatusCode.FAILED_PRECONDITION, ask, "adam", "DestroyOrphans", ground="the server died"
+    )
+    agreed = ask("eve", "DestroyOrphans", ground="the server died")
+    assert (agreed.destroyed, agreed.waiting) == (1, 0)
+    office.wait_for(lambda: vault.describe("v_old") is None)
+    assert vault.describe("v_new") is not None
+
+
+def test_without_a_vault_there_are_no_orphans_to_tell_of(deployment):
+    key = deployment.key("adam", "admin")
+    deployment.serve("--workers", "1")
+    with grpc.insecure_channel(deployment.address) as channel, pytest.raises(grpc.RpcError, match="no vault") as e:
+        cases_pb2_grpc.CaseServiceStub(channel).ListOrphans(
+            cases_pb2.ListOrphansRequest(), metadata=(("authorization", f"Bearer {key}"),), timeout=20
+        )
+    assert e.value.code() is grpc.StatusCode.FAILED_PRECONDITION
