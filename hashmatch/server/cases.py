@@ -12,8 +12,8 @@ from hashmatch.errors import Forbidden, Malformed
 from hashmatch.server.case_calls import Context, limit, person
 from hashmatch.server.evidence import EvidenceCalls
 from hashmatch.server.evidence_lists import EvidenceListCalls
-from hashmatch.server.kpis import KpiCalls
 from hashmatch.server.inquiries import InquiryCalls
+from hashmatch.server.kpis import KpiCalls
 from hashmatch.server.pages import PageCalls
 from hashmatch.server.policies import PolicyCalls
 from hashmatch.server.reports import ReportCalls
