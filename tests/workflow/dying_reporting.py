@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import authorities
+import httpcore  # noqa: F401 - httpx imports it with its first client, which is each fork's
 from workflow.reporting import Office, client_of
 
 from hashmatch import clock
@@ -96,6 +98,7 @@ def run(state, url, fatal, at_most=None):
 
 
 def main():
+    authorities.take()
     for line in sys.stdin:
         state, url, fatal, *at_most = line.split()
         receiving, sending = os.pipe()
