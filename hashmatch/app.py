@@ -121,7 +121,7 @@ async def running(
         closing.callback(ledger.close)
         if serving and settings.cases:
             offices.adopt_policy(ledger, settings)
-        office = closing.enter_context(offices.opened(ledger, settings, credentials, serving=serving))
+        office = closing.enter_context(offices.opened(ledger, settings, credentials, store, serving=serving))
         if settings.cases:
             ledger.consequences = office.cases
         office.cases.watch = watch.stepped

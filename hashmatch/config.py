@@ -128,6 +128,9 @@ class Settings:
         2, values.whole(1, 2),
         "persons who must agree to another policy; 1: a server takes its file over; the log says so"
     )  # fmt: skip
+    second_looks: Mapping[str, float] = _setting(
+        {}, values.second_looks, "shares of decisions that a second person looks at, 0..1, and deadline_hours"
+    )  # fmt: skip
     workflow: Path | None = _setting(
         None, values.path_or_none, "TOML file of destinations and of who reports; none: nothing is sent"
     )

@@ -24,8 +24,9 @@ from hashmatch.evidence.vault import Vault
 from hashmatch.roles import Role
 from hashmatch.store import keys
 from hashmatch.store.env import Env, Txn
+from hashmatch.store.lists import ListStore
 from hashmatch.v1.reports_pb2 import ReportRow
-from hashmatch.workflow import destinations, policy_file, policy_store
+from hashmatch.workflow import destinations, policy_file, policy_store, second_looks
 from hashmatch.workflow import destroying as destroys
 from hashmatch.workflow.blind import Blind
 from hashmatch.workflow.calling import Telephones
@@ -34,7 +35,6 @@ from hashmatch.workflow.case_store import CaseStore
 from hashmatch.workflow.casework import Casework
 from hashmatch.workflow.destinations import Destinations, Routes
 from hashmatch.workflow.destroying import Destroying
-from hashmatch.workflow.double_review import Sampling
 from hashmatch.workflow.evidence import FromPlatform, FromVault
 from hashmatch.workflow.evidence_settings import EvidenceSettings
 from hashmatch.workflow.inquiries import Inquiries
@@ -51,6 +51,7 @@ from hashmatch.workflow.reporting import Reporting
 from hashmatch.workflow.rota import Rota
 from hashmatch.workflow.sender import Line, Sender
 from hashmatch.workflow.viewing import Viewing
+from hashmatch.workflow.watching import Several
 
 DIRECTORY: Final = "evidence"  # of the vault, in the state directory
 TOLD: Final = frozenset({Role.LEAD, Role.LE_LIAISON, Role.AUDITOR})
@@ -82,8 +83,9 @@ class Office:
 
 @contextmanager
 def opened(
-    ledger: Ledger, settings: Settings, credentials: Credentials, *, serving: bool = False, evidence: bool = True
-) -> Iterator[Office]:
+    ledger: Ledger, settings: Settings, credentials: Credentials, lists: ListStore, *, serving: bool = False,
+    evidence: bool = True,
+) -> Iterator[Office]:  # fmt: skip
     """The office of a ledger, under the policy and with the destinations that the settings name.
 
     `evidence` False: without it, so that who only works cases need not be able to read the vault's master key.
@@ -96,7 +98,7 @@ def opened(
         vault, source = _evidence(ledger, settings, wanted.evidence, closing) if evidence else (None, None)
         described = (lambda verdict_id: vault.describe(verdict_id)) if vault is not None else (lambda _: None)
         cases = casework(ledger, settings, serving=serving, evidence=described)
-        cases.blind = _blind(ledger, settings, cases.store, credentials)
+        cases.blind = _blind(ledger, settings, cases.store, credentials, lists)
         inquiries = Inquiries(ledger.env, cases)
         retention = wanted.evidence.retention
         if wanted.paging is not None:
@@ -122,7 +124,7 @@ def _evidence(
     return None, FromPlatform(ledger, fetch)
 
 
-def _blind(ledger: Ledger, settings: Settings, store: CaseStore, credentials: Credentials) -> Blind:
+def _blind(ledger: Ledger, settings: Settings, store: CaseStore, credentials: Credentials, lists: ListStore) -> Blind:
     def people() -> Collection[str]:
         roles: dict[str, set[str]] = {name: set(held) for name, held in settings.accounts.items()}
         for one, _ in credentials.all():
@@ -130,7 +132,8 @@ def _blind(ledger: Ledger, settings: Settings, store: CaseStore, credentials: Cr
                 roles.setdefault(one.name, set()).update(one.roles)
         return {name for name, held in roles.items() if Role.REVIEWER in held and not TOLD & held}
 
-    return Blind(ledger.env, store, Sampling(key=keys.kept(settings.state, "sampling")), people)
+    sampling, deadline = second_looks.of(settings.second_looks, keys.kept(settings.state, "sampling"))
+    return Blind(ledger.env, store, sampling, people, listed_since=second_looks.since(lists), deadline=deadline)
 
 
 def casework(
@@ -233,7 +236,8 @@ def working(office: Office, lists: Corrections) -> Iterator[Sender]:
         if office.vault is not None:
             work["destroying"] = lambda stop: destroys.repeat(office.destroying, stop.wait)
             work["sweeping"] = partial(_sweep, office)
-        sender = Sender(ledger, cases, lines, late=office.inquiries)
+        late = Several(office.inquiries, *([cases.blind] if cases.blind is not None else []))
+        sender = Sender(ledger, cases, lines, late=late)
         sender.start()
         threads = [threading.Thread(target=run, args=(stopping,), name=name, daemon=True) for name, run in work.items()]
         for thread in threads:

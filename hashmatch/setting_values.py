@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hashmatch.address import Address
 from hashmatch.errors import Malformed
 from hashmatch.roles import roles_from
+
+SECOND_LOOKS: Final = (
+    "base", "confirmed", "cleared", "T0", "T1", "T2", "T3", "new_reviewer", "new_list", "near_threshold", "high_impact",
+    "deadline_hours",
+)  # fmt: skip
 
 
 def whole(low: int, high: int) -> Callable[[Any], int]:
@@ -118,6 +123,23 @@ def witnesses(value: Any) -> tuple[str, ...]:
         if not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")) or key.count("+") < 2:
             raise ValueError(f"{one}: want an https URL, a space, and the witness's verifier key")
     return tuple(found)
+
+
+def second_looks(value: Any) -> dict[str, float]:
+    """A share by what it is of, and a deadline: a table in a file; in a variable "base=0.02,T0=1"."""
+    if isinstance(value, str):
+        value = dict(part.strip().partition("=")[::2] for part in value.split(",") if part.strip())
+    if not isinstance(value, dict) or any(isinstance(given, bool) for given in value.values()):
+        raise ValueError(f"want a table with some of {', '.join(SECOND_LOOKS)}")
+    if unknown := sorted(set(value) - set(SECOND_LOOKS)):
+        raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(SECOND_LOOKS)}")
+    found = {name: float(given) for name, given in value.items()}
+    if not 1 <= found.get("deadline_hours", 1) <= 8760:
+        raise ValueError("deadline_hours: want 1..8760")
+    for name in found.keys() - {"deadline_hours"}:
+        if not 0 <= found[name] <= 1 or abs(found[name] * 1000 - round(found[name] * 1000)) > 1e-6:
+            raise ValueError(f"{name}: want 0..1, in thousandths")
+    return found
 
 
 def accounts(value: Any) -> dict[str, tuple[str, ...]]:

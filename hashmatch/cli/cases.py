@@ -264,7 +264,10 @@ def second_looks(args: argparse.Namespace) -> int:
         for row in rows:
             format.emit(as_dict(row))
     elif rows:
-        format.table([(row.id, row.case_id, _when(row.asked_at)) for row in rows], ("review", "case", "asked (UTC)"))
+        format.table(
+            [(row.id, row.case_id, _when(row.asked_at), _when(row.due_by)) for row in rows],
+            ("review", "case", "asked (UTC)", "due by"),
+        )
     else:
         print("nobody asks you for a second look")
     return 0

@@ -55,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
     if found.blind is not None and found.blind.kappa is not None and found.blind.kappa_95 is not None:
         low, high = found.blind.kappa_95
         print(f"second looks agree: kappa {found.blind.kappa:.2f} ({low:.2f}–{high:.2f}) of {found.blind.pairs}")
+    if found.unsaid:
+        print(f"second looks that wait: {found.unsaid}, overdue: {len(found.late)}")
+    for late in found.late:
+        print(f"second look {late.review_id}, asked of {late.asked_of}: overdue for {figures.words(late.seconds)}")
     print(f"reports with address, port, time, e-mail and views: {_share(found.reported.whole)}")
     looks = ", ".join(f"{number} {level}" for level, number in found.looks.items()) or "none"
     print(f"looks at evidence: {looks}; shown for at most {found.exposure_minutes:.0f} minutes")

@@ -13,6 +13,7 @@ from hashmatch.cli import log_opening
 from hashmatch.cli.accounts import by
 from hashmatch.office import Office
 from hashmatch.roles import Role, roles_from
+from hashmatch.store.lists import ListStore
 from hashmatch.v1.audit_pb2 import Event
 
 
@@ -25,8 +26,9 @@ def opened(args: argparse.Namespace, *, evidence: bool = False) -> Iterator[Offi
     """
     with ExitStack() as opening:
         credentials = opening.enter_context(closing(Credentials(args.state)))
-        ledger = opening.enter_context(log_opening.changing(args, credentials=credentials))
-        yield opening.enter_context(office.opened(ledger, args.settings, credentials, evidence=evidence))
+        lists = opening.enter_context(closing(ListStore(args.state)))
+        ledger = opening.enter_context(log_opening.changing(args, lists, credentials))
+        yield opening.enter_context(office.opened(ledger, args.settings, credentials, lists, evidence=evidence))
 
 
 @contextmanager

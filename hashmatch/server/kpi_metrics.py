@@ -119,6 +119,12 @@ _FIGURES: Final[Mapping[str, tuple[str, tuple[str, ...], Callable[[Told], Iterab
     "hashmatch_exposure_minutes": (
         "Minutes for which evidence was shown to anybody, at most.", (), _of_cases("exposure_minutes")
     ),
+    "hashmatch_second_looks_waiting": (
+        "Second looks that nobody has said yet.", (), _of_cases("second_looks", "waiting")
+    ),
+    "hashmatch_second_looks_overdue": (
+        "Of them, those that were not said when they were first due.", (), _of_cases("second_looks", "overdue")
+    ),
 }  # fmt: skip
 _OWN: Final[Mapping[str, str]] = {
     "hashmatch_kpi_seconds": "Time that it took to compute these figures.",

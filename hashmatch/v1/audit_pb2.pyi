@@ -1465,11 +1465,10 @@ class Paged(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     page_id: _builtins.str
     case_id: _builtins.str
-    """"drill": nothing has happened."""
     tier: _builtins.int
     """0 is the most urgent."""
     step: _builtins.str
-    """"RAISE", "TELL", "ACKNOWLEDGE", "HAND_OVER", "DECIDE" …"""
+    """"RAISE", "TELL", "ACKNOWLEDGE", "HAND_OVER", "DECIDE" …; of a drill, "DRILL" in place of "RAISE"."""
     by: _builtins.str
     """Who acted, or was told."""
     def __init__(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hashmatch/v1/kpis.proto\x12\x0chashmatch.v1\"\x92\x06\n\x04Kpis\x12\r\n\x05\x63\x61ses\x18\x01 \x01(\x04\x12\'\n\x07time_to\x18\x02 \x03(\x0b\x32\x16.hashmatch.v1.KpiTimes\x12\x32\n\x0cwithin_clock\x18\x03 \x03(\x0b\x32\x1c.hashmatch.v1.KpiWithinClock\x12)\n\x07\x62\x61\x63klog\x18\x04 \x03(\x0b\x32\x18.hashmatch.v1.KpiBacklog\x12-\n\tprecision\x18\x05 \x03(\x0b\x32\x1a.hashmatch.v1.KpiPrecision\x12-\n\rreversal_rate\x18\x06 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12&\n\x06\x63opies\x18\x07 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12\x37\n\x0ereconciliation\x18\x08 \x01(\x0b\x32\x1f.hashmatch.v1.KpiReconciliation\x12-\n\tagreement\x18\t \x01(\x0b\x32\x1a.hashmatch.v1.KpiAgreement\x12\x33\n\x0f\x62lind_agreement\x18\n \x01(\x0b\x32\x1a.hashmatch.v1.KpiAgreement\x12@\n\x13report_completeness\x18\x0b \x01(\x0b\x32#.hashmatch.v1.KpiReportCompleteness\x12,\n\x05looks\x18\x0c \x03(\x0b\x32\x1d.hashmatch.v1.Kpis.LooksEntry\x12:\n\x0cinstructions\x18\r \x03(\x0b\x32$.hashmatch.v1.Kpis.InstructionsEntry\x12\'\n\x06outbox\x18\x0e \x01(\x0b\x32\x17.hashmatch.v1.KpiOutbox\x12\x18\n\x10\x65xposure_minutes\x18\x0f \x01(\x01\x1a,\n\nLooksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x33\n\x11InstructionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xd5\x01\n\x08KpiTimes\x12-\n\tmilestone\x18\x01 \x01(\x0e\x32\x1a.hashmatch.v1.KpiMilestone\x12\x0c\n\x04tier\x18\x02 \x01(\r\x12\r\n\x05\x63\x61ses\x18\x03 \x01(\x04\x12\r\n\x05still\x18\x04 \x01(\x04\x12\x10\n\x03p50\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03p90\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03p95\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x14\n\x07longest\x18\x08 \x01(\x01H\x03\x88\x01\x01\x42\x06\n\x04_p50B\x06\n\x04_p90B\x06\n\x04_p95B\n\n\x08_longest\"t\n\x0eKpiWithinClock\x12-\n\tmilestone\x18\x01 \x01(\x0e\x32\x1a.hashmatch.v1.KpiMilestone\x12\x0c\n\x04tier\x18\x02 \x01(\r\x12%\n\x05share\x18\x03 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\"o\n\x08KpiShare\x12\x0c\n\x04hits\x18\x01 \x01(\x04\x12\n\n\x02of\x18\x02 \x01(\x04\x12\x12\n\x05share\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12+\n\x08interval\x18\x04 \x01(\x0b\x32\x19.hashmatch.v1.KpiIntervalB\x08\n\x06_share\"(\n\x0bKpiInterval\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"S\n\nKpiBacklog\x12\x0c\n\x04tier\x18\x01 \x01(\r\x12\r\n\x05\x63\x61ses\x18\x02 \x01(\x04\x12\x0b\n\x03p50\x18\x03 \x01(\x01\x12\x0b\n\x03p95\x18\x04 \x01(\x01\x12\x0e\n\x06oldest\x18\x05 \x01(\x01\"d\n\x0cKpiPrecision\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x11\n\thash_type\x18\x02 \x01(\t\x12\x0c\n\x04\x62\x61nd\x18\x03 \x01(\t\x12%\n\x05share\x18\x04 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\"S\n\x11KpiReconciliation\x12\x0f\n\x07matches\x18\x01 \x01(\x04\x12\r\n\x05\x61\x63ted\x18\x02 \x01(\x04\x12\x11\n\tjustified\x18\x03 \x01(\x04\x12\x0b\n\x03gap\x18\x04 \x01(\x03\"u\n\x0cKpiAgreement\x12\r\n\x05pairs\x18\x01 \x01(\x04\x12\x0b\n\x03raw\x18\x02 \x01(\x01\x12\x12\n\x05kappa\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12+\n\x08interval\x18\x04 \x01(\x0b\x32\x19.hashmatch.v1.KpiIntervalB\x08\n\x06_kappa\"\xc5\x01\n\x15KpiReportCompleteness\x12%\n\x05whole\x18\x01 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12\x31\n\x11\x61\x64\x64ress_port_time\x18\x02 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12%\n\x05\x65mail\x18\x03 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12+\n\x0bviewed_flag\x18\x04 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\".\n\tKpiOutbox\x12\x0f\n\x07waiting\x18\x01 \x01(\x04\x12\x10\n\x08given_up\x18\x02 \x01(\x04*\xa1\x01\n\x0cKpiMilestone\x12\x1d\n\x19KPI_MILESTONE_UNSPECIFIED\x10\x00\x12\x1b\n\x17KPI_MILESTONE_CONTAINED\x10\x01\x12\x1e\n\x1aKPI_MILESTONE_ACKNOWLEDGED\x10\x02\x12\x19\n\x15KPI_MILESTONE_DECIDED\x10\x03\x12\x1a\n\x16KPI_MILESTONE_REPORTED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hashmatch/v1/kpis.proto\x12\x0chashmatch.v1\"\xc6\x06\n\x04Kpis\x12\r\n\x05\x63\x61ses\x18\x01 \x01(\x04\x12\'\n\x07time_to\x18\x02 \x03(\x0b\x32\x16.hashmatch.v1.KpiTimes\x12\x32\n\x0cwithin_clock\x18\x03 \x03(\x0b\x32\x1c.hashmatch.v1.KpiWithinClock\x12)\n\x07\x62\x61\x63klog\x18\x04 \x03(\x0b\x32\x18.hashmatch.v1.KpiBacklog\x12-\n\tprecision\x18\x05 \x03(\x0b\x32\x1a.hashmatch.v1.KpiPrecision\x12-\n\rreversal_rate\x18\x06 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12&\n\x06\x63opies\x18\x07 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12\x37\n\x0ereconciliation\x18\x08 \x01(\x0b\x32\x1f.hashmatch.v1.KpiReconciliation\x12-\n\tagreement\x18\t \x01(\x0b\x32\x1a.hashmatch.v1.KpiAgreement\x12\x33\n\x0f\x62lind_agreement\x18\n \x01(\x0b\x32\x1a.hashmatch.v1.KpiAgreement\x12@\n\x13report_completeness\x18\x0b \x01(\x0b\x32#.hashmatch.v1.KpiReportCompleteness\x12,\n\x05looks\x18\x0c \x03(\x0b\x32\x1d.hashmatch.v1.Kpis.LooksEntry\x12:\n\x0cinstructions\x18\r \x03(\x0b\x32$.hashmatch.v1.Kpis.InstructionsEntry\x12\'\n\x06outbox\x18\x0e \x01(\x0b\x32\x17.hashmatch.v1.KpiOutbox\x12\x18\n\x10\x65xposure_minutes\x18\x0f \x01(\x01\x12\x32\n\x0csecond_looks\x18\x10 \x01(\x0b\x32\x1c.hashmatch.v1.KpiSecondLooks\x1a,\n\nLooksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x33\n\x11InstructionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"[\n\x0eKpiSecondLooks\x12\x0f\n\x07waiting\x18\x01 \x01(\x04\x12\x0f\n\x07overdue\x18\x02 \x01(\x04\x12\'\n\x04late\x18\x03 \x03(\x0b\x32\x19.hashmatch.v1.KpiLateLook\"C\n\x0bKpiLateLook\x12\x11\n\treview_id\x18\x01 \x01(\t\x12\x10\n\x08\x61sked_of\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"\xd5\x01\n\x08KpiTimes\x12-\n\tmilestone\x18\x01 \x01(\x0e\x32\x1a.hashmatch.v1.KpiMilestone\x12\x0c\n\x04tier\x18\x02 \x01(\r\x12\r\n\x05\x63\x61ses\x18\x03 \x01(\x04\x12\r\n\x05still\x18\x04 \x01(\x04\x12\x10\n\x03p50\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03p90\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03p95\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x14\n\x07longest\x18\x08 \x01(\x01H\x03\x88\x01\x01\x42\x06\n\x04_p50B\x06\n\x04_p90B\x06\n\x04_p95B\n\n\x08_longest\"t\n\x0eKpiWithinClock\x12-\n\tmilestone\x18\x01 \x01(\x0e\x32\x1a.hashmatch.v1.KpiMilestone\x12\x0c\n\x04tier\x18\x02 \x01(\r\x12%\n\x05share\x18\x03 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\"o\n\x08KpiShare\x12\x0c\n\x04hits\x18\x01 \x01(\x04\x12\n\n\x02of\x18\x02 \x01(\x04\x12\x12\n\x05share\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12+\n\x08interval\x18\x04 \x01(\x0b\x32\x19.hashmatch.v1.KpiIntervalB\x08\n\x06_share\"(\n\x0bKpiInterval\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"S\n\nKpiBacklog\x12\x0c\n\x04tier\x18\x01 \x01(\r\x12\r\n\x05\x63\x61ses\x18\x02 \x01(\x04\x12\x0b\n\x03p50\x18\x03 \x01(\x01\x12\x0b\n\x03p95\x18\x04 \x01(\x01\x12\x0e\n\x06oldest\x18\x05 \x01(\x01\"d\n\x0cKpiPrecision\x12\x0c\n\x04list\x18\x01 \x01(\t\x12\x11\n\thash_type\x18\x02 \x01(\t\x12\x0c\n\x04\x62\x61nd\x18\x03 \x01(\t\x12%\n\x05share\x18\x04 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\"S\n\x11KpiReconciliation\x12\x0f\n\x07matches\x18\x01 \x01(\x04\x12\r\n\x05\x61\x63ted\x18\x02 \x01(\x04\x12\x11\n\tjustified\x18\x03 \x01(\x04\x12\x0b\n\x03gap\x18\x04 \x01(\x03\"u\n\x0cKpiAgreement\x12\r\n\x05pairs\x18\x01 \x01(\x04\x12\x0b\n\x03raw\x18\x02 \x01(\x01\x12\x12\n\x05kappa\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12+\n\x08interval\x18\x04 \x01(\x0b\x32\x19.hashmatch.v1.KpiIntervalB\x08\n\x06_kappa\"\xc5\x01\n\x15KpiReportCompleteness\x12%\n\x05whole\x18\x01 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12\x31\n\x11\x61\x64\x64ress_port_time\x18\x02 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12%\n\x05\x65mail\x18\x03 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\x12+\n\x0bviewed_flag\x18\x04 \x01(\x0b\x32\x16.hashmatch.v1.KpiShare\".\n\tKpiOutbox\x12\x0f\n\x07waiting\x18\x01 \x01(\x04\x12\x10\n\x08given_up\x18\x02 \x01(\x04*\xa1\x01\n\x0cKpiMilestone\x12\x1d\n\x19KPI_MILESTONE_UNSPECIFIED\x10\x00\x12\x1b\n\x17KPI_MILESTONE_CONTAINED\x10\x01\x12\x1e\n\x1aKPI_MILESTONE_ACKNOWLEDGED\x10\x02\x12\x19\n\x15KPI_MILESTONE_DECIDED\x10\x03\x12\x1a\n\x16KPI_MILESTONE_REPORTED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,32 +35,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KPIS_LOOKSENTRY']._serialized_options = b'8\001'
   _globals['_KPIS_INSTRUCTIONSENTRY']._loaded_options = None
   _globals['_KPIS_INSTRUCTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_KPIMILESTONE']._serialized_start=1959
-  _globals['_KPIMILESTONE']._serialized_end=2120
+  _globals['_KPIMILESTONE']._serialized_start=2173
+  _globals['_KPIMILESTONE']._serialized_end=2334
   _globals['_KPIS']._serialized_start=42
-  _globals['_KPIS']._serialized_end=828
-  _globals['_KPIS_LOOKSENTRY']._serialized_start=731
-  _globals['_KPIS_LOOKSENTRY']._serialized_end=775
-  _globals['_KPIS_INSTRUCTIONSENTRY']._serialized_start=777
-  _globals['_KPIS_INSTRUCTIONSENTRY']._serialized_end=828
-  _globals['_KPITIMES']._serialized_start=831
-  _globals['_KPITIMES']._serialized_end=1044
-  _globals['_KPIWITHINCLOCK']._serialized_start=1046
-  _globals['_KPIWITHINCLOCK']._serialized_end=1162
-  _globals['_KPISHARE']._serialized_start=1164
-  _globals['_KPISHARE']._serialized_end=1275
-  _globals['_KPIINTERVAL']._serialized_start=1277
-  _globals['_KPIINTERVAL']._serialized_end=1317
-  _globals['_KPIBACKLOG']._serialized_start=1319
-  _globals['_KPIBACKLOG']._serialized_end=1402
-  _globals['_KPIPRECISION']._serialized_start=1404
-  _globals['_KPIPRECISION']._serialized_end=1504
-  _globals['_KPIRECONCILIATION']._serialized_start=1506
-  _globals['_KPIRECONCILIATION']._serialized_end=1589
-  _globals['_KPIAGREEMENT']._serialized_start=1591
-  _globals['_KPIAGREEMENT']._serialized_end=1708
-  _globals['_KPIREPORTCOMPLETENESS']._serialized_start=1711
-  _globals['_KPIREPORTCOMPLETENESS']._serialized_end=1908
-  _globals['_KPIOUTBOX']._serialized_start=1910
-  _globals['_KPIOUTBOX']._serialized_end=1956
+  _globals['_KPIS']._serialized_end=880
+  _globals['_KPIS_LOOKSENTRY']._serialized_start=783
+  _globals['_KPIS_LOOKSENTRY']._serialized_end=827
+  _globals['_KPIS_INSTRUCTIONSENTRY']._serialized_start=829
+  _globals['_KPIS_INSTRUCTIONSENTRY']._serialized_end=880
+  _globals['_KPISECONDLOOKS']._serialized_start=882
+  _globals['_KPISECONDLOOKS']._serialized_end=973
+  _globals['_KPILATELOOK']._serialized_start=975
+  _globals['_KPILATELOOK']._serialized_end=1042
+  _globals['_KPITIMES']._serialized_start=1045
+  _globals['_KPITIMES']._serialized_end=1258
+  _globals['_KPIWITHINCLOCK']._serialized_start=1260
+  _globals['_KPIWITHINCLOCK']._serialized_end=1376
+  _globals['_KPISHARE']._serialized_start=1378
+  _globals['_KPISHARE']._serialized_end=1489
+  _globals['_KPIINTERVAL']._serialized_start=1491
+  _globals['_KPIINTERVAL']._serialized_end=1531
+  _globals['_KPIBACKLOG']._serialized_start=1533
+  _globals['_KPIBACKLOG']._serialized_end=1616
+  _globals['_KPIPRECISION']._serialized_start=1618
+  _globals['_KPIPRECISION']._serialized_end=1718
+  _globals['_KPIRECONCILIATION']._serialized_start=1720
+  _globals['_KPIRECONCILIATION']._serialized_end=1803
+  _globals['_KPIAGREEMENT']._serialized_start=1805
+  _globals['_KPIAGREEMENT']._serialized_end=1922
+  _globals['_KPIREPORTCOMPLETENESS']._serialized_start=1925
+  _globals['_KPIREPORTCOMPLETENESS']._serialized_end=2122
+  _globals['_KPIOUTBOX']._serialized_start=2124
+  _globals['_KPIOUTBOX']._serialized_end=2170
 # @@protoc_insertion_point(module_scope)

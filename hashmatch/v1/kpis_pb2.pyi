@@ -99,6 +99,7 @@ class Kpis(_message.Message):
     INSTRUCTIONS_FIELD_NUMBER: _builtins.int
     OUTBOX_FIELD_NUMBER: _builtins.int
     EXPOSURE_MINUTES_FIELD_NUMBER: _builtins.int
+    SECOND_LOOKS_FIELD_NUMBER: _builtins.int
     cases: _builtins.int
     exposure_minutes: _builtins.float
     """For which media were shown to anybody."""
@@ -146,6 +147,8 @@ class Kpis(_message.Message):
 
     @_builtins.property
     def outbox(self) -> Global___KpiOutbox: ...
+    @_builtins.property
+    def second_looks(self) -> Global___KpiSecondLooks: ...
     def __init__(
         self,
         *,
@@ -164,14 +167,73 @@ class Kpis(_message.Message):
         instructions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         outbox: Global___KpiOutbox | None = ...,
         exposure_minutes: _builtins.float = ...,
+        second_looks: Global___KpiSecondLooks | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "blind_agreement", b"blind_agreement", "copies", b"copies", "outbox", b"outbox", "reconciliation", b"reconciliation", "report_completeness", b"report_completeness", "reversal_rate", b"reversal_rate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "blind_agreement", b"blind_agreement", "copies", b"copies", "outbox", b"outbox", "reconciliation", b"reconciliation", "report_completeness", b"report_completeness", "reversal_rate", b"reversal_rate", "second_looks", b"second_looks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "backlog", b"backlog", "blind_agreement", b"blind_agreement", "cases", b"cases", "copies", b"copies", "exposure_minutes", b"exposure_minutes", "instructions", b"instructions", "looks", b"looks", "outbox", b"outbox", "precision", b"precision", "reconciliation", b"reconciliation", "report_completeness", b"report_completeness", "reversal_rate", b"reversal_rate", "time_to", b"time_to", "within_clock", b"within_clock"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "backlog", b"backlog", "blind_agreement", b"blind_agreement", "cases", b"cases", "copies", b"copies", "exposure_minutes", b"exposure_minutes", "instructions", b"instructions", "looks", b"looks", "outbox", b"outbox", "precision", b"precision", "reconciliation", b"reconciliation", "report_completeness", b"report_completeness", "reversal_rate", b"reversal_rate", "second_looks", b"second_looks", "time_to", b"time_to", "within_clock", b"within_clock"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Kpis: _TypeAlias = Kpis  # noqa: Y015
+
+@_typing.final
+class KpiSecondLooks(_message.Message):
+    """Second looks that nobody has said yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAITING_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    waiting: _builtins.int
+    overdue: _builtins.int
+    """Of them, those that were not said when they were first due."""
+    @_builtins.property
+    def late(self) -> _containers.RepeatedCompositeFieldContainer[Global___KpiLateLook]: ...
+    def __init__(
+        self,
+        *,
+        waiting: _builtins.int = ...,
+        overdue: _builtins.int = ...,
+        late: _abc.Iterable[Global___KpiLateLook] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["late", b"late", "overdue", b"overdue", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KpiSecondLooks: _TypeAlias = KpiSecondLooks  # noqa: Y015
+
+@_typing.final
+class KpiLateLook(_message.Message):
+    """One of those that are overdue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEW_ID_FIELD_NUMBER: _builtins.int
+    ASKED_OF_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    review_id: _builtins.str
+    asked_of: _builtins.str
+    """Who is asked now."""
+    seconds: _builtins.float
+    """How long ago it was first due."""
+    def __init__(
+        self,
+        *,
+        review_id: _builtins.str = ...,
+        asked_of: _builtins.str = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_of", b"asked_of", "review_id", b"review_id", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KpiLateLook: _TypeAlias = KpiLateLook  # noqa: Y015
 
 @_typing.final
 class KpiTimes(_message.Message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import Malformed, NotFound
 from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_UNSPECIFIED, VerdictRecord
-from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, CaseItem, CaseState
+from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, BlindReview, Case, CaseItem, CaseState
 from hashmatch.v1.cases_pb2 import Decision as Decided
 from hashmatch.v1.common_pb2 import FINDING_MATCH
 from hashmatch.workflow import blind, kpi
@@ -41,6 +41,15 @@ PAGE: Final = 500  # cases, events read in one transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LateLook:
+    """A second look that was not said in time."""
+
+    review_id: str
+    asked_of: str = field(repr=False)  # now
+    seconds: float  # since it was first due
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """What is told of a ledger at one time."""
 
@@ -60,6 +69,8 @@ class Figures:
     waiting: int  # of them, those that nobody has said are done, and that are not given up
     given_up: int  # those that wait for a person
     exposure_minutes: float
+    unsaid: int  # second looks that nobody has said yet
+    late: tuple[LateLook, ...]  # of them, those that were not said when they were first due
 
 
 def refuse_no_period(since: datetime | None, until: datetime | None) -> None:
@@ -80,13 +91,13 @@ def figures(
 
     Args:
         since: times and clocks are told of the cases detected from then on, and of all that are open; None: of all.
-    Raises:
         until: and of none that was detected from then on.
-        Corrupt: a row is damaged.
+    Raises:
         Malformed: no case can be of that time.
+        Corrupt: a row is damaged.
     """
-    last = ledger.last_sequence()  # what comes during the reading is the next time's
     refuse_no_period(since, until)
+    last = ledger.last_sequence()  # what comes during the reading is the next time's
     store, outbox = CaseStore(ledger.env, ledger.sealing), sending.Outbox(ledger.env, ledger.sealing)
     cases = list({case.id: case for case in _cases(ledger, store) if not case.drill}.values())
     rows = [_times(case) for case in cases]
@@ -130,7 +141,7 @@ def figures(
     }
     shown = [event.revealed for event in _events(ledger) if event.HasField("revealed")]
     with ledger.env.read() as txn:
-        looked_twice = list(blind.pairs(ledger.env, txn))
+        looked_twice, unsaid = list(blind.pairs(ledger.env, txn)), list(blind.unsaid(ledger.env, txn))
     return Figures(
         cases=len(cases), times={one: kpi.times(lately, one, now) for one in Milestone},
         attained={one: kpi.attainment(lately, one, found, now) for one, found in clocks.items()},
@@ -139,7 +150,8 @@ def figures(
         agreement=agreement(_pairs(cases)), blind=agreement(looked_twice), reported=kpi.completeness(facts),
         instructions=dict(sorted(instructions.items())), waiting=sum(instructions[one] for one in _WAITING),
         given_up=given_up, looks=dict(Counter(one.level for one in shown)),
-        exposure_minutes=sum(one.seconds for one in shown) / 60,
+        exposure_minutes=sum(one.seconds for one in shown) / 60, unsaid=len(unsaid),
+        late=tuple(sorted(_late(unsaid, now), key=lambda one: (-one.seconds, one.review_id))),
     )  # fmt: skip
 
 
@@ -217,6 +229,14 @@ def _decisions(record: VerdictRecord, confirmed: bool, by: str) -> Iterator[Deci
             )  # fmt: skip
 
 
+def _late(unsaid: Iterable[BlindReview], now: datetime) -> Iterator[LateLook]:
+    for row in unsaid:
+        due = row.overdue_since if row.HasField("overdue_since") else row.due_by
+        seconds = (now - due.ToDatetime(UTC)).total_seconds()
+        if seconds >= 0:
+            yield LateLook(review_id=row.id, asked_of=row.assigned_to, seconds=seconds)
+
+
 def _pairs(cases: list[Case]) -> Iterator[tuple[str, str]]:
     """The first and the second decision of every round that had two."""
     for case in cases:
@@ -271,6 +291,9 @@ def told(found: Figures) -> dict[str, Any]:
         "instructions": dict(found.instructions),
         "outbox": {"waiting": found.waiting, "given_up": found.given_up},
         "exposure_minutes": found.exposure_minutes,
+        "second_looks": {
+            "waiting": found.unsaid, "overdue": len(found.late), "late": [asdict(one) for one in found.late],
+        },
     }  # fmt: skip
 
 

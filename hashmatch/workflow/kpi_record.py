@@ -9,12 +9,14 @@ from hashmatch.v1.kpis_pb2 import (
     KpiAgreement,
     KpiBacklog,
     KpiInterval,
+    KpiLateLook,
     KpiMilestone,
     KpiOutbox,
     KpiPrecision,
     KpiReconciliation,
     KpiReportCompleteness,
     Kpis,
+    KpiSecondLooks,
     KpiShare,
     KpiTimes,
     KpiWithinClock,
@@ -49,8 +51,13 @@ def kpis(told: Told) -> Kpis:
             **{name: _share(row) for name, row in told["report_completeness"].items()}
         ),
         looks=told["looks"], instructions=told["instructions"], outbox=KpiOutbox(**told["outbox"]),
-        exposure_minutes=told["exposure_minutes"],
+        exposure_minutes=told["exposure_minutes"], second_looks=_second_looks(told["second_looks"]),
     )  # fmt: skip
+
+
+def _second_looks(row: Told) -> KpiSecondLooks:
+    late = [KpiLateLook(**one) for one in row["late"]]
+    return KpiSecondLooks(waiting=row["waiting"], overdue=row["overdue"], late=late)
 
 
 def _milestone(name: str) -> KpiMilestone.ValueType:

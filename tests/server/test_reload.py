@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from datetime import timedelta
 
 import pytest
 
 from hashmatch import config
 from hashmatch.errors import BadConfig
 from hashmatch.server.reload import RELOADABLE, Reloader
+from hashmatch.setting_values import SECOND_LOOKS
+from hashmatch.workflow import second_looks
+from hashmatch.workflow.blind import DEADLINE
+from hashmatch.workflow.double_review import SHARES, Sampling
 
 
 @pytest.fixture
@@ -69,6 +74,35 @@ def test_every_setting_that_can_change_is_one():
 def test_what_does_not_fit_together_is_refused(given, says):
     with pytest.raises(BadConfig, match=says):
         config.load(None, {}, given)
+
+
+def test_second_looks_are_set_by_share_and_deadline(tmp_path):
+    file = tmp_path / "hashmatch.toml"
+    file.write_text("[second_looks]\nbase = 0.05\nT0 = 1\ncleared = 0.001\ndeadline_hours = 24\n")
+    found = config.load(file, {}, {}).settings.second_looks
+    assert found == {"base": 0.05, "T0": 1.0, "cleared": 0.001, "deadline_hours": 24.0}
+    sampling, deadline = second_looks.of(found, bytes(16))
+    assert sampling == Sampling(key=bytes(16), base=50, t0=1000, cleared=1)
+    assert deadline == timedelta(hours=24)
+    given = config.load(None, {"HASHMATCH_SECOND_LOOKS": "base=0.05, T0=1"}, {}).settings.second_looks
+    assert given == {"base": 0.05, "T0": 1.0}
+    assert second_looks.of({}, bytes(16)) == (Sampling(key=bytes(16)), DEADLINE)
+    assert {name.lower() for name in SECOND_LOOKS} == {*SHARES, "deadline_hours"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("base = 1.001", "base: want 0..1"), ("T1 = -0.1", "T1: want 0..1"), ("new_list = nan", "new_list: want 0..1"),
+        ("high_impact = 0.0005", "in thousandths"), ("share = 0.1", "unknown: share"), ("base = true", "want a table"),
+        ("deadline_hours = 0", "want 1..8760"), ("deadline_hours = nan", "want 1..8760"), ("base = 'x'", "could not"),
+    ],
+)  # fmt: skip
+def test_second_looks_that_cannot_be_are_refused(tmp_path, given, says):
+    file = tmp_path / "hashmatch.toml"
+    file.write_text(f"[second_looks]\n{given}\n")
+    with pytest.raises(BadConfig, match=says):
+        config.load(file, {}, {})
 
 
 def test_accounts_and_what_callers_are_told_by():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from hashmatch.errors import Forbidden, Malformed, NotFound, Refused
 from hashmatch.roles import Role
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM
-from hashmatch.workflow.blind import Blind, pairs
+from hashmatch.workflow import figures, policy_file
+from hashmatch.workflow.blind import DEADLINE, Blind, pairs
 from hashmatch.workflow.case import State
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.double_review import Sampling
@@ -107,3 +110,85 @@ def test_only_who_is_asked_says_it(work, people):
         work.do("review_blind", row.id, by=name, decision=0)
     with pytest.raises(NotFound):
         work.do("review_blind", "c_none.0", by=name, decision=DECISION_CLEAR)
+
+
+# ── in time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pass_on(work):
+    with work.ledger.changing() as log:
+        return work.cases.blind.breaches(log, 100)
+
+
+def late(work):
+    found = figures.figures(work.ledger, policy_file.load(None), work.now)
+    return found.unsaid, [(one.review_id, one.asked_of, one.seconds) for one in found.late]
+
+
+def test_what_is_not_said_in_time_is_asked_of_another_and_told_as_overdue(work, people):
+    case = decided(work)
+    name, row = asked(work, people)
+    assert row.due_by.seconds - row.asked_at.seconds == DEADLINE.total_seconds()
+    work.now += DEADLINE - timedelta(seconds=1)
+    assert (pass_on(work), late(work)) == (0, (1, []))
+    work.now += timedelta(seconds=1)
+    assert late(work) == (1, [(row.id, name, 0.0)])
+    assert pass_on(work) == 1
+    other, again = asked(work, people)
+    assert (other not in ("ann", name), list(again.lapsed), again.id) == (True, [name], row.id)
+    assert again.due_by.seconds - again.asked_at.seconds == DEADLINE.total_seconds()
+    work.now += timedelta(hours=1)
+    assert (pass_on(work), late(work)) == (0, (1, [(row.id, other, 3600.0)]))
+    with pytest.raises(Forbidden):
+        work.do("review_blind", row.id, by=name, decision=DECISION_CONFIRM)
+    work.do("review_blind", row.id, by=other, decision=DECISION_CONFIRM)
+    assert late(work) == (0, [])
+    work.now += 10 * DEADLINE
+    assert pass_on(work) == 0
+    assert state_of(work.get(case.id)) is State.CONFIRMED
+
+
+def test_where_nobody_else_is_there_it_stays_theirs_and_overdue_until_somebody_comes(work, people):
+    people[:] = ["ann", "bob"]
+    decided(work)
+    for _ in range(2):
+        work.now += DEADLINE
+        assert pass_on(work) == 1
+        ((name, row),) = [(name, row) for name in people for row in waiting(work, name)]
+        assert (name, list(row.lapsed)) == ("bob", [])
+    assert late(work)[1] == [(row.id, "bob", DEADLINE.total_seconds())]
+    people.append("dee")
+    work.now += DEADLINE
+    pass_on(work)
+    assert [one.id for one in waiting(work, "dee")] == [row.id]
+    assert waiting(work, "bob") == []
+
+
+def test_what_is_reopened_is_not_overdue(work, people):
+    case = decided(work)
+    work.do("reopen", case.id, by="lead", roles=frozenset(Role), reason_codes=["APPEAL"])
+    work.now += DEADLINE
+    assert (pass_on(work), late(work)) == (0, (0, []))
+
+
+def test_how_likely_it_was_to_be_drawn_is_not_told_to_who_is_asked(work, people):
+    decided(work)
+    assert asked(work, people)[1].permille == 0
+
+
+def test_a_decision_by_a_new_list_is_drawn_as_often_as_is_set(work):
+    since = {"known": work.now - timedelta(days=29)}
+    only_new = Sampling(key=bytes(16), base=0, new_reviewer=0, high_impact=0, near_threshold=0, new_list=1000)
+    work.cases.blind = Blind(
+        work.ledger.env, work.cases.store, only_new, lambda: ["ann", "bob"], listed_since=since.get
+    )
+    decided(work)
+    assert len(waiting(work, "bob")) == 1
+    since["known"] -= timedelta(days=1)
+    work.plan = plan_of(instructions=())
+    for uploader, made in (("u2", since["known"]), ("u3", None)):
+        since["known"] = made
+        case = work.match(uploader)
+        work.do("claim", case.id, by="ann")
+        work.do("decide", case.id, confirm=True, by="ann", roles=frozenset(Role), reason_codes=["SEEN"])
+    assert len(waiting(work, "bob")) == 1

@@ -24,6 +24,11 @@ RISKS = {
     "near the threshold": ({"bits_within": 4}, {"bits_within": 5}, 100),
     "high impact": ({"high_impact": True}, {"high_impact": False}, 500),
 }
+KINDS = {
+    "confirmed": ({"confirmed": True}, {"confirmed": False}),
+    "cleared": ({"confirmed": False}, {"confirmed": None}),
+    **{f"T{tier}": ({"tier": tier}, {"tier": (tier + 1) % 4}) for tier in range(4)},
+}
 DECIDED = st.builds(
     Decided, digest=st.binary(min_size=1), reviewer_decisions=st.integers(0, 400),
     bits_within=st.none() | st.integers(0, 9),
@@ -37,6 +42,15 @@ def test_each_risk_adds_its_share_and_says_so(risk):
     found = draw(replace(PLAIN, **risky), SAMPLING)
     assert (found.permille, found.why) == (20 + share, ("drawn from all", risk))
     assert draw(replace(PLAIN, **plain), SAMPLING).why == ("drawn from all",)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_kinds_of_decisions_and_tiers_have_shares_where_they_are_given_one(kind):
+    that, other = KINDS[kind]
+    given_one = replace(SAMPLING, **{kind.lower(): 300})
+    assert draw(replace(PLAIN, **that), SAMPLING).permille == 20
+    assert draw(replace(PLAIN, **that), given_one).why == ("drawn from all", kind)
+    assert draw(replace(PLAIN, **other), given_one).permille == 20
 
 
 def test_shares_add_up_to_all_at_most():
@@ -70,22 +84,22 @@ def test_another_key_draws_others():
     assert 0.4 < sum(a == b for a, b in zip(drawn, before, strict=True)) / len(MANY) < 0.6
 
 
-@given(DECIDED, st.lists(st.sampled_from(PEOPLE), min_size=1), st.sets(st.sampled_from(PEOPLE)))
-def test_never_the_same_person_twice(decided, seen, candidates):
+@given(st.binary(min_size=1), st.lists(st.sampled_from(PEOPLE), min_size=1), st.sets(st.sampled_from(PEOPLE)))
+def test_never_the_same_person_twice(digest, seen, candidates):
     spelt = [name.upper() for name in seen]
     if candidates <= set(seen):
         with pytest.raises(Refused):
-            second_reviewer(decided, SAMPLING, candidates, spelt)
+            second_reviewer(digest, SAMPLING, candidates, spelt)
     else:
-        found = second_reviewer(decided, SAMPLING, candidates, spelt)
+        found = second_reviewer(digest, SAMPLING, candidates, spelt)
         assert found in candidates - set(seen)
-        assert found == second_reviewer(decided, SAMPLING, sorted(candidates, reverse=True), spelt)
+        assert found == second_reviewer(digest, SAMPLING, sorted(candidates, reverse=True), spelt)
         rest = candidates - {next(iter(candidates - {found}), "")}
-        assert found == second_reviewer(decided, SAMPLING, rest, spelt)  # stays where another leaves
+        assert found == second_reviewer(digest, SAMPLING, rest, spelt)  # stays where another leaves
 
 
 def test_the_second_reviews_are_spread_evenly():
-    counts = Counter(second_reviewer(replace(PLAIN, digest=d), SAMPLING, PEOPLE, ["ana"]) for d in MANY)
+    counts = Counter(second_reviewer(d, SAMPLING, PEOPLE, ["ana"]) for d in MANY)
     assert set(counts) == {"bo", "cy", "di"}
     assert max(counts.values()) - min(counts.values()) < 4 * (len(MANY) / 3) ** 0.5 * 1.5
 
@@ -99,7 +113,7 @@ def test_what_cannot_be_drawn():
         draw(replace(PLAIN, digest=b""), SAMPLING)
     for candidates, seen in [(PEOPLE, []), (PEOPLE, [" "]), ([""], ["ana"])]:
         with pytest.raises(Malformed):
-            second_reviewer(PLAIN, SAMPLING, candidates, seen)
+            second_reviewer(PLAIN.digest, SAMPLING, candidates, seen)
 
 
 def test_no_repr_tells_the_key_or_the_case():

@@ -11,11 +11,14 @@ from google.protobuf.json_format import MessageToDict
 from hashmatch.errors import Malformed
 from hashmatch.roles import Role
 from hashmatch.workflow import figures, policy_file
+from hashmatch.workflow.blind import DEADLINE, Blind
+from hashmatch.workflow.double_review import Sampling
 from hashmatch.workflow.kpi_record import kpis
 
 from .conftest import START
 
 POLICY = policy_file.load(None)
+EVERY = Sampling(key=bytes(16), base=1000)
 
 
 def told(work, **period):
@@ -74,6 +77,11 @@ def untyped(record):
         "instructions": numbers(found["instructions"]),
         "outbox": numbers(found["outbox"]),
         "exposure_minutes": found["exposure_minutes"],
+        "second_looks": {
+            "waiting": int(found["second_looks"]["waiting"]),
+            "overdue": int(found["second_looks"]["overdue"]),
+            "late": found["second_looks"]["late"],
+        },
     }
 
 
@@ -91,9 +99,12 @@ def test_nothing_is_lost_between_the_two(work):
     decided(work, "u2", confirm=False)
     work.match("u3")
     work.match("u3", "e2")
-    work.now += timedelta(hours=3)
+    work.cases.blind = Blind(work.ledger.env, work.cases.store, EVERY, lambda: ["ann", "bob"])
+    decided(work, "u4", confirm=True)
+    work.now += DEADLINE
     plain = json.loads(json.dumps(told(work)))
-    assert plain["cases"] == 3
+    assert plain["cases"] == 4
+    assert plain["second_looks"]["overdue"] == 1
     assert plain["precision"]
     assert untyped(kpis(plain)) == plain
 
