@@ -208,6 +208,13 @@ def verify_lists(state: str, acknowledged_file: str) -> None:
     print(*check_state(Path(state)).problems, sep="\n")
 
 
+def verify_cuts(verify: str, directory: str, environment: str, trace_file: str, first: int, cuts: int) -> None:
+    """As `cuts.verified` does, by `verify` or `verify_lists`."""
+    import cuts as power
+
+    power.verified(globals()[verify], Path(directory), environment, Path(trace_file), first, cuts)
+
+
 def fcntl_flags(fd: int) -> int:
     import fcntl
 

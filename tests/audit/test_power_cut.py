@@ -8,7 +8,6 @@ hand: data pages by pwrite or writev, fdatasync, then 120 bytes of the meta page
 from __future__ import annotations
 
 import pickle
-import random
 import shutil
 from pathlib import Path
 
@@ -19,7 +18,6 @@ MUTANT_CUTS = 60
 RECORDS = 60
 LIST_CUTS = 100
 LIST_STEPS = 30
-SECTOR = 512  # bytes that a disk writes whole
 
 
 @pytest.fixture(scope="module")
@@ -36,40 +34,6 @@ def watched(nursery, tmp_path_factory: pytest.TempPathFactory):
     return {sync: run(sync) for sync in (True, False)} | {"keys": keys}
 
 
-def cut(before: bytes, witness: bytes, happened: list, chance: random.Random):
-    """The file, the witness and the acknowledged records after the power went at a random moment."""
-    moment = chance.randrange(len(happened) + 1)
-    disk, unsynced, acknowledged, witnesses = bytearray(before), [], [], [witness]
-    for what, *rest in happened[:moment]:
-        if what == "sync":
-            for offset, data in unsynced:
-                put(disk, offset, data)
-            unsynced = []
-        elif what == "write":
-            offset, data, synced = rest
-            if synced:
-                put(disk, offset, data)
-            else:
-                unsynced.append((offset, data))
-        elif what == "witness":
-            witnesses.append(rest[0])
-        else:
-            acknowledged.append(tuple(rest))
-    if moment < len(happened) and happened[moment][0] == "write":
-        unsynced.append(happened[moment][1:3])  # it was under way
-    kept = chance.choice((0.0, 1.0, chance.random()))
-    for offset, data in unsynced:
-        for at in range(0, len(data), SECTOR):
-            if chance.random() < kept:
-                put(disk, offset + at, data[at : at + SECTOR])
-    return bytes(disk), chance.choice(witnesses), acknowledged
-
-
-def put(disk: bytearray, offset: int, data: bytes) -> None:
-    disk.extend(bytes(max(0, offset + len(data) - len(disk))))
-    disk[offset : offset + len(data)] = data
-
-
 def broken(
     nursery,
     directory: Path,
@@ -79,19 +43,21 @@ def broken(
     verify: str = "verify",
     keys: Path | None = None,
 ) -> list[tuple[int, list[str]]]:
-    chance = random.Random(11)
-    found = []
-    (directory / environment).mkdir(parents=True)
+    """The exit code and what was said of every cut that is wrong. What verified it ended with it: no later one is
+    judged by a process that has met a wrong one."""
+    directory.mkdir(parents=True, exist_ok=True)
     if keys is not None:
         shutil.copytree(keys, directory / "keys")  # they were synced before the ledger was there
-    for _ in range(cuts):
-        disk, witness, acknowledged = cut(*trace, chance)
-        (directory / environment / "data.mdb").write_bytes(disk)
-        (directory / environment / "last-commit").write_bytes(witness)
-        (directory / "acknowledged").write_bytes(pickle.dumps(acknowledged))
-        code, lines = nursery.run(verify, str(directory), str(directory / "acknowledged"))
-        if code or any(lines):
-            found.append((code, lines))
+    (directory / "trace").write_bytes(pickle.dumps(trace))
+    found, judged = [], 0
+    while judged < cuts:
+        where = str(directory), environment, str(directory / "trace")
+        code, lines = nursery.run("verify_cuts", verify, *where, judged, cuts)
+        right = lines.count(".")
+        judged += right
+        if code or lines[right:]:
+            found.append((code, lines[right:]))
+            judged += 1
     return found
 
 
@@ -120,5 +86,5 @@ def test_no_cut_loses_a_step_of_the_lists(nursery, tmp_path: Path, sync: bool) -
     watched = pickle.loads(trace.read_bytes())  # noqa: S301 - written by the task
     assert sum(what == "ack" for what, *_ in watched[2]) == LIST_STEPS + 1
     cuts = LIST_CUTS if sync else MUTANT_CUTS
-    found = broken(nursery, tmp_path / "cut", watched, cuts, "lists", "verify_lists")
+    found = broken(nursery, tmp_path / "cuts", watched, cuts, "lists", "verify_lists")
     assert found == [] if sync else len(found) > MUTANT_CUTS / 2
