@@ -134,6 +134,8 @@ RPCS: Mapping[str, Permission] = {
     # What a policy names who only uploads is not told: any other role will do.
     f"{_CASES}GetPolicy": Open.CALLER,
     f"{_CASES}ListPolicies": Open.CALLER,
+    f"{_CASES}CheckPolicy": Role.ANALYST,
+    f"{_CASES}ExplainVerdict": Role.AUDITOR,
     f"{_CASES}ProposePolicy": Role.ANALYST,
     f"{_CASES}ApprovePolicy": Role.APPROVER,
     f"{_CASES}WithdrawPolicy": Role.ANALYST,

@@ -19,11 +19,10 @@ from hashmatch.errors import BadConfig
 from hashmatch.store.env import DATA_FILE
 from hashmatch.store.lists import ListStore
 from hashmatch.v1.cases_pb2 import POLICY_STATE_IN_FORCE, PolicyRecord, PolicyState
-from hashmatch.workflow import policy, policy_check, policy_file
-from hashmatch.workflow.case_store import CaseStore
-from hashmatch.workflow.facts import decision_on
+from hashmatch.workflow import policy_check, policy_file
 from hashmatch.workflow.policy_rows import Shown
 from hashmatch.workflow.policy_store import PolicyStore
+from hashmatch.workflow.policy_trial import explained
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -170,12 +169,8 @@ def _lists(state: Path) -> list[str] | None:
 
 def explain(args: argparse.Namespace) -> int:
     with log_opening.opened(args, "policy explain", filter=f"verdict {args.verdict}") as ledger:
-        record = ledger.verdict(args.verdict).verdict
         read = policy_file.load(args.file) if args.file else office.policy_in_force(ledger, args.settings).now
-        with ledger.env.read() as txn:
-            first = CaseStore(ledger.env, ledger.sealing).first_matched(txn, record)
-    decision = decision_on(read, record, clock.now(), first=first)
-    lines = policy.explain(decision)
+        decision, lines = explained(ledger, read, args.verdict, clock.now())
     if args.json:
         plan = decision.plan
         format.emit(

@@ -45,10 +45,15 @@ class KpiCalls(CaseCalls):
         figures.refuse_no_period(since, until)
         named = (("since", since), ("until", until))
         order = self._order | {name: at.isoformat() for name, at in named if at is not None}
-        return cases_pb2.GetKpisResponse(kpis=kpis(await self._computing.run(_told, order)))
+        return cases_pb2.GetKpisResponse(kpis=kpis(await self._computing.run(computed, order)))
 
 
-def _told(order: dict[str, Any]) -> dict[str, Any]:
+def computed(order: dict[str, Any]) -> dict[str, Any]:
+    """The figures that `measure` tells on an order.
+
+    Raises:
+        Unavailable: it could not.
+    """
     command = [sys.executable, "-m", "hashmatch.server.measure", json.dumps(order)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     try:

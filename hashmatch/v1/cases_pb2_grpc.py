@@ -224,6 +224,16 @@ class CaseServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyResponse.FromString,
                 _registered_method=True)
+        self.CheckPolicy = channel.unary_unary(
+                '/hashmatch.v1.CaseService/CheckPolicy',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.CheckPolicyRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.CheckPolicyResponse.FromString,
+                _registered_method=True)
+        self.ExplainVerdict = channel.unary_unary(
+                '/hashmatch.v1.CaseService/ExplainVerdict',
+                request_serializer=hashmatch_dot_v1_dot_cases__pb2.ExplainVerdictRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_cases__pb2.ExplainVerdictResponse.FromString,
+                _registered_method=True)
         self.ListGrants = channel.unary_unary(
                 '/hashmatch.v1.CaseService/ListGrants',
                 request_serializer=hashmatch_dot_v1_dot_cases__pb2.ListGrantsRequest.SerializeToString,
@@ -521,6 +531,20 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckPolicy(self, request, context):
+        """What is wrong with a policy, before it is proposed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainVerdict(self, request, context):
+        """Which rule decides on a verdict, and why; the read is in the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListGrants(self, request, context):
         """Who may see, or saw, more of which case's evidence, by whose leave and until when.
         """
@@ -748,6 +772,16 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.WithdrawPolicy,
                     request_deserializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyResponse.SerializeToString,
+            ),
+            'CheckPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckPolicy,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.CheckPolicyRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.CheckPolicyResponse.SerializeToString,
+            ),
+            'ExplainVerdict': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainVerdict,
+                    request_deserializer=hashmatch_dot_v1_dot_cases__pb2.ExplainVerdictRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_cases__pb2.ExplainVerdictResponse.SerializeToString,
             ),
             'ListGrants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGrants,
@@ -1801,6 +1835,60 @@ class CaseService:
             '/hashmatch.v1.CaseService/WithdrawPolicy',
             hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyRequest.SerializeToString,
             hashmatch_dot_v1_dot_cases__pb2.WithdrawPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/CheckPolicy',
+            hashmatch_dot_v1_dot_cases__pb2.CheckPolicyRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.CheckPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainVerdict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.CaseService/ExplainVerdict',
+            hashmatch_dot_v1_dot_cases__pb2.ExplainVerdictRequest.SerializeToString,
+            hashmatch_dot_v1_dot_cases__pb2.ExplainVerdictResponse.FromString,
             options,
             channel_credentials,
             insecure,

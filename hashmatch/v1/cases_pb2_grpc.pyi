@@ -111,6 +111,10 @@ class CaseServiceStub:
     """Puts into force what another person proposed."""
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_cases_pb2.WithdrawPolicyRequest, _cases_pb2.WithdrawPolicyResponse]
     """Takes back what was proposed."""
+    CheckPolicy: _grpc.UnaryUnaryMultiCallable[_cases_pb2.CheckPolicyRequest, _cases_pb2.CheckPolicyResponse]
+    """What is wrong with a policy, before it is proposed."""
+    ExplainVerdict: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ExplainVerdictRequest, _cases_pb2.ExplainVerdictResponse]
+    """Which rule decides on a verdict, and why; the read is in the log."""
     ListGrants: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListGrantsRequest, _cases_pb2.ListGrantsResponse]
     """Who may see, or saw, more of which case's evidence, by whose leave and until when."""
     ListDueEvidence: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListDueEvidenceRequest, _cases_pb2.ListDueEvidenceResponse]
@@ -203,6 +207,10 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """Puts into force what another person proposed."""
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_cases_pb2.WithdrawPolicyRequest, _cases_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Takes back what was proposed."""
+    CheckPolicy: _aio.UnaryUnaryMultiCallable[_cases_pb2.CheckPolicyRequest, _cases_pb2.CheckPolicyResponse]  # type: ignore[assignment]
+    """What is wrong with a policy, before it is proposed."""
+    ExplainVerdict: _aio.UnaryUnaryMultiCallable[_cases_pb2.ExplainVerdictRequest, _cases_pb2.ExplainVerdictResponse]  # type: ignore[assignment]
+    """Which rule decides on a verdict, and why; the read is in the log."""
     ListGrants: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListGrantsRequest, _cases_pb2.ListGrantsResponse]  # type: ignore[assignment]
     """Who may see, or saw, more of which case's evidence, by whose leave and until when."""
     ListDueEvidence: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListDueEvidenceRequest, _cases_pb2.ListDueEvidenceResponse]  # type: ignore[assignment]
@@ -520,6 +528,22 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.WithdrawPolicyResponse, _abc.Awaitable[_cases_pb2.WithdrawPolicyResponse]]:
         """Takes back what was proposed."""
+
+    @_abc_1.abstractmethod
+    def CheckPolicy(
+        self,
+        request: _cases_pb2.CheckPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.CheckPolicyResponse, _abc.Awaitable[_cases_pb2.CheckPolicyResponse]]:
+        """What is wrong with a policy, before it is proposed."""
+
+    @_abc_1.abstractmethod
+    def ExplainVerdict(
+        self,
+        request: _cases_pb2.ExplainVerdictRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.ExplainVerdictResponse, _abc.Awaitable[_cases_pb2.ExplainVerdictResponse]]:
+        """Which rule decides on a verdict, and why; the read is in the log."""
 
     @_abc_1.abstractmethod
     def ListGrants(

@@ -98,6 +98,7 @@ def test_an_appeal_undoes_it(platform, call):
     case_id = upload(platform).case_id
     call("ann", "ClaimCase", case_id=case_id)
     call("ann", "DecideCase", case_id=case_id, decision=CONFIRM, reason_codes=["KNOWN_MATERIAL"])
+    until(lambda: {"restrict", "remove", "suspend"} <= set(platform.receiver.verbs()))
     with pytest.raises(grpc.RpcError) as refused:
         call("ann", "ReopenCase", case_id=case_id, reason_codes=["APPEAL"], clear=True)
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
@@ -110,6 +111,7 @@ def test_an_appeal_undoes_it(platform, call):
 def test_an_entry_that_was_wrong_is_set_aside_until_it_is_right_after_all(platform, call):
     platform.receiver.body = b'{"status": "confirmed"}'
     case_id = upload(platform).case_id
+    until(lambda: "restrict" in platform.receiver.verbs())
     call("ann", "ClaimCase", case_id=case_id)
     call("ann", "DecideCase", case_id=case_id, decision=CLEAR, reason_codes=["NOT_WHAT_IT_SEEMED"])
     until(lambda: call("ann", "GetCase", case_id=case_id).case.state == cases_pb2.CASE_STATE_CLOSED)

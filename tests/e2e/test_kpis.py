@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
 from pictures import png
 
+from hashmatch.errors import Unavailable
+from hashmatch.server.kpis import computed
 from hashmatch.types import Subject
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 from hashmatch.v1.kpis_pb2 import KPI_MILESTONE_DECIDED
@@ -51,3 +54,10 @@ def test_a_lead_is_told_the_figures_that_the_verb_tells(deployment):
             assert e.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert [row["cases"] for row in deployment.json("kpi", "--until", "2020-01-01", "--since", "2019-01-01")] == [2]
     deployment.run("kpi", "--until", "2020-01-01", "--since", "2020-01-01", expect=65)
+
+
+def test_figures_that_cannot_be_computed_are_no_figures(tmp_path, caplog):
+    order = {"state": str(tmp_path), "policy": str(tmp_path / "none.toml"), "parent": os.getpid()}
+    with pytest.raises(Unavailable, match="could not be computed"):
+        computed(order)
+    assert "could not be computed: " in caplog.text

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from pictures import png
 
+from hashmatch.audit.ledger import Ledger
+from hashmatch.types import Subject
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 from hashmatch.v1.cases_pb2 import POLICY_STATE_FORMER, POLICY_STATE_IN_FORCE, POLICY_STATE_PROPOSED
 from hashmatch.workflow import policy_file
@@ -16,6 +21,7 @@ OTHER = BUILT_IN.replace('acknowledge = "1h"', 'acknowledge = "30m"')
 THIRD = BUILT_IN.replace('acknowledge = "1h"', 'acknowledge = "20m"')
 PEOPLE = {
     "app": ("uploader", "detail"), "ana": ("analyst", "approver"), "apu": ("analyst", "approver"), "rev": ("reviewer",),
+    "aud": ("auditor",),
 }  # fmt: skip
 
 
@@ -125,3 +131,35 @@ def test_where_one_person_is_enough_it_is_in_force_at_once(opened):
     made = ask("ana", "ProposePolicy", policy=OTHER, reason="quicker").policy
     assert (made.state, made.by, made.reason) == (POLICY_STATE_IN_FORCE, "ana", "quicker")
     assert ask("rev", "GetPolicy").policy == OTHER
+
+
+def test_a_policy_is_checked_and_a_verdict_explained_as_by_the_verbs(opened, deployment):
+    deployment.list_known((1, "pdq"))
+    deployment.run("lists", "policy", "known", "--trust", "verified", "--disposition", "block", "--reason", "theirs")
+    ask = opened()
+    for who, method in (("rev", "CheckPolicy"), ("rev", "ExplainVerdict"), ("ana", "ExplainVerdict")):
+        refused(grpc.StatusCode.PERMISSION_DENIED, ask, who, method)
+    fine = ask("ana", "CheckPolicy", policy=OTHER)
+    assert (fine.version, fine.rules > 0) == (policy_file.parse(OTHER).version, True)
+    assert not any(one.error for one in fine.findings)
+    (path := deployment.state.parent / "odd.toml").write_text(
+        BUILT_IN + '\n[[rule]]\nname = "never"\nlists = ["none"]\ntier = 3\nreason = "r"\n'
+    )
+    found = ask("ana", "CheckPolicy", policy=path.read_text()).findings
+    told = deployment.json("policy", "check", path, expect=None)
+    assert found
+    assert [(one.where, one.what, one.error) for one in found] == [tuple(row.values()) for row in told]
+    assert field_of(refused(grpc.StatusCode.INVALID_ARGUMENT, ask, "ana", "CheckPolicy", policy="x ="))
+
+    with deployment.client(key=deployment.keys["app"]) as client:
+        verdict_id = client.match(png(1), subject=Subject(content_id="c1", uploader_id="u1")).verdict_id
+    why = ask("aud", "ExplainVerdict", verdict_id=verdict_id)
+    (row,) = deployment.json("policy", "explain", verdict_id)
+    assert (list(why.lines), list(why.rules), why.policy_version) == (row["lines"], row["rules"], row["policy_version"])
+    assert cases_pb2.Tier.Name(why.tier) == f"TIER_{row['tier']}"
+    other = ask("aud", "ExplainVerdict", verdict_id=verdict_id, policy=OTHER)
+    assert other.policy_version == policy_file.parse(OTHER).version
+    refused(grpc.StatusCode.NOT_FOUND, ask, "aud", "ExplainVerdict", verdict_id="v_none")
+    with closing(Ledger(deployment.state, readonly=True)) as ledger:
+        reads = [e.log_read for e in ledger.events(limit=1000) if e.HasField("log_read")]
+    assert ("aud", f"verdict {verdict_id}") in [(one.by, one.filter) for one in reads if one.how == "ExplainVerdict"]
