@@ -67,6 +67,8 @@ class PolicyCalls(CaseCalls):
             return PolicyStore(self._ledger.env).change(log, request.policy, by=by, reason=request.reason)
 
         try:
+            # Before the transaction: to hold each rule against all others may take seconds, and verdicts wait for it.
+            await self._threads.run(policy_file.accepted, request.policy)
             return cases_pb2.ProposePolicyResponse(policy=await self._step(step))
         except BadConfig as e:  # of the caller, not of this server
             raise Malformed(str(e), field="policy") from e

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +59,7 @@ def text_of(file: Path | None) -> str:
         raise BadConfig(f"cannot read the policy {file}: {e}") from e
 
 
+@lru_cache(maxsize=2)  # what is checked before a transaction is not checked at length again inside
 def accepted(text: str, where: str = "") -> Policy:
     """A policy that may be put into force. `where` names it in errors.
 
