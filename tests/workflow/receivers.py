@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 import time
 from contextlib import contextmanager
@@ -47,7 +49,8 @@ def receiving():
             if status == "hang":
                 time.sleep(30)
             if status == "reset":
-                self.connection.close()
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close_connection = True
                 return
             if 200 <= status < 300:
                 with receiver.lock:
