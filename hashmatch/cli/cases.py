@@ -32,6 +32,7 @@ from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.blind import undecided
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.casework import LEASE, Casework
+from hashmatch.workflow.containment import tell_containment, word
 from hashmatch.workflow.drills import taken_after
 from hashmatch.workflow.hold_table import DUTIES
 
@@ -173,6 +174,8 @@ def show(args: argparse.Namespace) -> int:
         kept = cases.store.holds(txn, case.id)
         if _blind(cases, txn, case.id):
             case, sent, kept = undecided(case), [], []
+        else:
+            tell_containment(items, sent)
     if args.json:
         format.emit(
             {
@@ -183,7 +186,8 @@ def show(args: argparse.Namespace) -> int:
         return 0
     for line in _told(case):
         print(line)
-    format.table([_item(one) for one in items], ("verdict", "content", "copy of", "evidence", "entries"))
+    of_items = ("verdict", "content", "copy of", "contained", "evidence", "viewed by", "entries")
+    format.table([_item(one) for one in items], of_items)
     if sent:
         format.table([_dispatch(one) for one in sent], ("dispatch", "verb", "to", "state", "attempts", "problem"))
     for hold in kept:
@@ -209,9 +213,11 @@ def _told(case: Case) -> Iterator[str]:
         yield f"  claimed by {case.assignee} until {_when(case.lease_until)}"
     for why in case.second_review:
         yield f"  two persons must agree: {why}"
+    if case.unrouted:
+        yield f"  asked of nobody, since no destination takes it: {', '.join(case.unrouted)}"
     for review in case.reviews:
-        word = "confirmed" if review.decision == 1 else "cleared"
-        yield f"  {word} by {review.by}, {_when(review.at)}: {', '.join(review.reason_codes)}"
+        said = "confirmed" if review.decision == 1 else "cleared"
+        yield f"  {said} by {review.by}, {_when(review.at)}: {', '.join(review.reason_codes)}"
     yield f"  by the rules {', '.join(case.rules)} of policy {case.policy_version[:12]}"
 
 
@@ -349,7 +355,10 @@ def _sent(args: argparse.Namespace, one: DispatchRecord) -> int:
 
 def _item(item: CaseItem) -> Sequence[str]:
     kept = "destroyed" if item.HasField("destroyed_at") else "kept" if item.evidence else "none here"
-    return item.verdict_id, item.subject.content_id, f"cluster {item.cluster}", kept, ", ".join(item.entries)
+    contained = word(item.containment) if item.containment else ""
+    of = f"cluster {item.cluster}"
+    viewed = ", ".join(item.viewed_by) or "nobody"
+    return item.verdict_id, item.subject.content_id, of, contained, kept, viewed, ", ".join(item.entries)
 
 
 def _dispatch(one: DispatchRecord) -> Sequence[str]:

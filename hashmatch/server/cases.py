@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from itertools import islice
 
 from hashmatch import convert
 from hashmatch.access.callers import CALLER
@@ -21,6 +20,7 @@ from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, Case, DispatchRecord, HoldRecord
 from hashmatch.workflow.blind import undecided
 from hashmatch.workflow.casework import LEASE, Casework
+from hashmatch.workflow.containment import tell_containment
 
 MAX_ITEMS = 1000
 
@@ -76,11 +76,11 @@ class CaseServicer(
                     for item in items:
                         item.ClearField("deferred")  # of what is confirmed nothing waits any more
                     return cases_pb2.GetCaseResponse(case=undecided(case), items=items)
+                items = list(self._cases.store.items(txn, case.id, MAX_ITEMS))
+                sent = list(self._cases.outbox.of_case(txn, case.id))
+                tell_containment(items, sent)
                 return cases_pb2.GetCaseResponse(
-                    case=case,
-                    items=self._cases.store.items(txn, case.id, MAX_ITEMS),
-                    dispatches=islice(self._cases.outbox.of_case(txn, case.id), MAX_ITEMS),
-                    holds=self._cases.store.holds(txn, case.id),
+                    case=case, items=items, dispatches=sent[:MAX_ITEMS], holds=self._cases.store.holds(txn, case.id)
                 )
 
         return await self._threads.run(read)

@@ -77,6 +77,7 @@ def test_an_upload_is_contained_decided_and_closed(platform, call):
         call("app", "ConfirmDispatch", dispatch_id=dispatch_id)
     found = call("ann", "GetCase", case_id=answer.case_id)
     assert (found.case.state, found.case.items) == (cases_pb2.CASE_STATE_CONTAINED, 1)
+    assert [one.containment for one in found.items] == [cases_pb2.CONTAINMENT_CONFIRMED]
     assert [one.state for one in found.dispatches] == [cases_pb2.DISPATCH_STATE_CONFIRMED] * 2
     call("ann", "ClaimCase", case_id=answer.case_id)
     done = call("ann", "DecideCase", case_id=answer.case_id, decision=CONFIRM, reason_codes=["KNOWN_MATERIAL"])
