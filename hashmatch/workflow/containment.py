@@ -14,7 +14,7 @@ from hashmatch.v1.cases_pb2 import (
     Containment,
     DispatchRecord,
 )
-from hashmatch.workflow.outbox import CONTAINING, State, state_of
+from hashmatch.workflow.outbox_table import CONTAINING, State, state_of
 from hashmatch.workflow.plan import UNDO
 
 _GIVEN_UP = (State.FAILED, State.BURIED)
