@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from hashmatch.config import Settings
 from hashmatch.server.kpi_metrics import Figures
 
+FIRST_SECONDS: Final = 10.0  # after the start at most: a server that starts has more urgent things to do
 RETRY_SECONDS: Final = 5.0  # at least, after figures that could not be had
 SHARE: Final = 0.1  # of the time, at most, that figures are being computed in
 
@@ -60,7 +61,7 @@ class Measuring:
             self._thread.join()
 
     def _run(self) -> None:
-        pause = 0.0
+        pause = min(self._every, FIRST_SECONDS)
         while not self._stopping.wait(pause):
             began = time.monotonic()
             try:

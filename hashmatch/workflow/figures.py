@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import Malformed, NotFound
 from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_UNSPECIFIED, VerdictRecord
-from hashmatch.v1.cases_pb2 import DECISION_CLEAR, DECISION_CONFIRM, BlindReview, Case, CaseItem, CaseState
-from hashmatch.v1.cases_pb2 import Decision as Decided
+from hashmatch.v1.cases_pb2 import DECISION_CONFIRM, Case, CaseItem, CaseState
 from hashmatch.v1.common_pb2 import FINDING_MATCH
 from hashmatch.workflow import blind, kpi
 from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.agreement import Agreement, agreement
-from hashmatch.workflow.case import State
-from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.case_store import CaseStore
+from hashmatch.workflow.figure_rows import CLOCKS, LateLook, decisions_of, late_of, outcome_of, pairs_of, times_of
 from hashmatch.workflow.inputs import moment
-from hashmatch.workflow.kpi import ActionOutcome, CaseTimes, Decision, Milestone, Outcome
+from hashmatch.workflow.kpi import ActionOutcome, Decision, Milestone
 from hashmatch.workflow.kpi_times import Backlog, Share, Times
 from hashmatch.workflow.policy import Policy
 from hashmatch.workflow.report import State as Report
@@ -31,22 +27,8 @@ from hashmatch.workflow.report_rows import state_of as state_of_report
 from hashmatch.workflow.report_store import ReportStore
 from hashmatch.workflow.survival import NotReached
 
-EDGES: Final = (0, 10, 20, 31)  # bits, of the bands that precision is told by
-_CLOCKS: Final = {
-    Milestone.CONTAINED: "contain", Milestone.ACKNOWLEDGED: "acknowledge", Milestone.DECIDED: "decide",
-    Milestone.REPORTED: "report",
-}  # fmt: skip
 _WAITING: Final = (sending.State.REQUESTED.value, sending.State.DELIVERED.value)
 PAGE: Final = 500  # cases, events read in one transaction
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateLook:
-    """A second look that was not said in time."""
-
-    review_id: str
-    asked_of: str = field(repr=False)  # now
-    seconds: float  # since it was first due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +82,7 @@ def figures(
     last = ledger.last_sequence()  # what comes during the reading is the next time's
     store, outbox = CaseStore(ledger.env, ledger.sealing), sending.Outbox(ledger.env, ledger.sealing)
     cases = list({case.id: case for case in _cases(ledger, store) if not case.drill}.values())
-    rows = [_times(case) for case in cases]
+    rows = [times_of(case) for case in cases]
     lately = [
         row
         for row in rows
@@ -124,9 +106,9 @@ def figures(
         for item in items:
             record = _verdict(ledger, item)
             if decided is not None and record is not None:
-                decisions += _decisions(record, decided == DECISION_CONFIRM, case.reviews[-1].by)
+                decisions += decisions_of(record, decided == DECISION_CONFIRM, case.reviews[-1].by)
             if record is not None:  # else a person told of it
-                outcomes.append(_outcome(item, item.verdict_id in asked, decided))
+                outcomes.append(outcome_of(item, item.verdict_id in asked, decided))
         facts += _report_facts(ledger, case, items)
     matches = []
     for record in _matches(ledger, last):
@@ -137,7 +119,7 @@ def figures(
             outcomes.append(ActionOutcome(match=record.verdict_id, acted=False, why_not=why))
     clocks = {
         milestone: {tier: getattr(one, clock) for tier, one in enumerate(policy.clocks)}
-        for milestone, clock in _CLOCKS.items()
+        for milestone, clock in CLOCKS.items()
     }
     shown = [event.revealed for event in _events(ledger) if event.HasField("revealed")]
     with ledger.env.read() as txn:
@@ -147,11 +129,11 @@ def figures(
         attained={one: kpi.attainment(lately, one, found, now) for one, found in clocks.items()},
         backlog=kpi.backlog(rows, now), precision=kpi.precision(decisions), reversed_=kpi.reversals(outcomes),
         copies=kpi.duplicates(clusters), reconciled=kpi.reconcile(matches, outcomes),
-        agreement=agreement(_pairs(cases)), blind=agreement(looked_twice), reported=kpi.completeness(facts),
+        agreement=agreement(pairs_of(cases)), blind=agreement(looked_twice), reported=kpi.completeness(facts),
         instructions=dict(sorted(instructions.items())), waiting=sum(instructions[one] for one in _WAITING),
         given_up=given_up, looks=dict(Counter(one.level for one in shown)),
         exposure_minutes=sum(one.seconds for one in shown) / 60, unsaid=len(unsaid),
-        late=tuple(sorted(_late(unsaid, now), key=lambda one: (-one.seconds, one.review_id))),
+        late=tuple(sorted(late_of(unsaid, now), key=lambda one: (-one.seconds, one.review_id))),
     )  # fmt: skip
 
 
@@ -165,42 +147,11 @@ def _cases(ledger: Ledger, store: CaseStore) -> Iterator[Case]:
             return
 
 
-def _times(case: Case) -> CaseTimes:
-    cleared = bool(case.reviews) and case.reviews[-1].decision == DECISION_CLEAR
-    unwanted = {Milestone.REPORTED} if not case.authority or cleared else set()
-    unwanted |= {Milestone.CONTAINED} if cleared and not case.HasField("contained_at") else set()  # undone before
-    return CaseTimes(
-        tier=case.tier - 1, detected=case.detected_at.ToDatetime(UTC),
-        contained=_moment(case, "contained_at", case.contained_at),
-        acknowledged=_moment(case, "acknowledged_at", case.acknowledged_at),
-        decided=_moment(case, "decided_at", case.decided_at), reported=_moment(case, "reported_at", case.reported_at),
-        closed=_moment(case, "closed_at", case.closed_at) if state_of(case) is State.CLOSED else None,
-        wanted=frozenset(Milestone) - unwanted,
-        due={
-            milestone: getattr(case, f"{clock}_by").ToDatetime(UTC)
-            for milestone, clock in _CLOCKS.items()
-            if getattr(case, f"{clock}_by").seconds
-        },
-    )  # fmt: skip
-
-
-def _moment(case: Case, name: Any, at: Timestamp) -> datetime | None:
-    return at.ToDatetime(UTC) if case.HasField(name) else None
-
-
 def _verdict(ledger: Ledger, item: CaseItem) -> VerdictRecord | None:
     try:
         return ledger.verdict(item.verdict_id).verdict
     except NotFound:
         return None
-
-
-def _outcome(item: CaseItem, asked: bool, decided: Decided.ValueType | None) -> ActionOutcome:
-    """What came of an item: something was asked of the platform, or a person decided, or will."""
-    if asked:
-        return ActionOutcome(match=item.verdict_id, acted=True, reversed=decided == DECISION_CLEAR)
-    why = "a person decided that nothing was to be done" if decided is not None else "waits for a person"
-    return ActionOutcome(match=item.verdict_id, acted=False, why_not=why)
 
 
 def _report_facts(ledger: Ledger, case: Case, items: Iterable[CaseItem]) -> Iterator[kpi.ReportFacts]:
@@ -217,32 +168,6 @@ def _report_facts(ledger: Ledger, case: Case, items: Iterable[CaseItem]) -> Iter
             address_port_time=any(one.get("ip") and one.get("ip_port") for one in known),
             email=any(one.get("email") for one in known), viewed_flag=bool(sent) and all(one.detailed for one in sent),
         )  # fmt: skip
-
-
-def _decisions(record: VerdictRecord, confirmed: bool, by: str) -> Iterator[Decision]:
-    outcome = Outcome.CONFIRMED if confirmed else Outcome.CLEARED
-    for match in record.matches:
-        if not match.shadow:
-            yield Decision(
-                list=match.list, hash_type=match.hash_type, band=kpi.band(match.distance, EDGES), outcome=outcome,
-                reviewer=by,
-            )  # fmt: skip
-
-
-def _late(unsaid: Iterable[BlindReview], now: datetime) -> Iterator[LateLook]:
-    for row in unsaid:
-        due = row.overdue_since if row.HasField("overdue_since") else row.due_by
-        seconds = (now - due.ToDatetime(UTC)).total_seconds()
-        if seconds >= 0:
-            yield LateLook(review_id=row.id, asked_of=row.assigned_to, seconds=seconds)
-
-
-def _pairs(cases: list[Case]) -> Iterator[tuple[str, str]]:
-    """The first and the second decision of every round that had two."""
-    for case in cases:
-        reviews = case.reviews[case.reviews_before :]
-        if case.second_review and len(reviews) >= 2:
-            yield str(reviews[0].decision), str(reviews[1].decision)
 
 
 def _events(ledger: Ledger) -> Iterator[Any]:

@@ -127,7 +127,7 @@ def wait_for(text, seconds=30):
 
 def test_they_are_computed_beside_the_server_from_the_ledger_as_it_is(work, tmp_path):
     work.match("u1")
-    with closing(Measuring(Settings(state=tmp_path))) as measuring:
+    with closing(Measuring(Settings(state=tmp_path, kpi_seconds=1.0))) as measuring:
         found = wait_for(measuring.text)
     assert found["hashmatch_undecided_cases", "T1"] == 1
     assert found["hashmatch_kpi_seconds",] > 0
@@ -135,7 +135,7 @@ def test_they_are_computed_beside_the_server_from_the_ledger_as_it_is(work, tmp_
 
 
 def test_figures_that_cannot_be_had_are_not_told_and_stop_nothing(tmp_path, caplog):
-    with closing(Measuring(Settings(state=tmp_path / "none"))) as measuring:
+    with closing(Measuring(Settings(state=tmp_path / "none", kpi_seconds=1.0))) as measuring:
         end = time.monotonic() + 30
         while "could not be computed" not in caplog.text:
             assert time.monotonic() < end
