@@ -16,7 +16,6 @@ from hashmatch.workflow.case_facts import (
     tier_of,
 )
 from hashmatch.workflow.case_steps import SERVICE, Steps
-from hashmatch.workflow.outbox_due import LEASE
 from hashmatch.workflow.plan import UNDO
 
 CLEARED = "cleared"  # reason of what is asked for since it was
@@ -110,8 +109,7 @@ class Consequences(Steps):
         self._end_undone(log, case)
 
     def _end_undone(self, log: Appending, case: Case) -> None:
-        """Nobody need look at what was given up and undone since; and what undoes it waits no longer than a lease for
-        what failed before it."""
+        """Nobody need look at what was given up and undone since; and what undoes it waits no longer than a lease."""
         sent = {one.id: one for one in self.outbox.of_case(log.txn, case.id)}
         for dispatch_id, instead in sending.undone(sent.values()).items():
             one = sent[dispatch_id]
@@ -120,7 +118,7 @@ class Consequences(Steps):
                 case.unsettled -= 1
                 case.uncontained -= one.verb in sending.CONTAINING
             else:
-                self.outbox.hasten(log.txn, one.id, log.at + LEASE)
+                self.outbox.make_way(log.txn, one.id, instead, log.at)
 
     def _work_siblings_again(self, log: Appending, case: Case) -> None:
         """What an entry that was wrong here made elsewhere is to be looked at again, in transactions of their own."""

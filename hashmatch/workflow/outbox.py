@@ -10,7 +10,6 @@ lets the next pass, and waits for a person.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from hashmatch.store.env import Env, Txn
 from hashmatch.v1.audit_pb2 import Event
 from hashmatch.v1.cases_pb2 import Case, DispatchRecord, DispatchState
 from hashmatch.v1.common_pb2 import Subject
-from hashmatch.workflow.outbox_due import BEHIND, Due
+from hashmatch.workflow.outbox_due import LEASE, Due, lane
 from hashmatch.workflow.outbox_table import CONTAINING, GIVEN_UP, NEXT, State, state_of, table, undone
 from hashmatch.workflow.rows import Keys, Messages
 
@@ -103,12 +102,12 @@ class Outbox:
 
     def _enqueue(self, log: Appending, one: DispatchRecord) -> None:
         one.state = DispatchState.DISPATCH_STATE_REQUESTED
-        lane = self._lane(one)
-        last = self._lanes.last(log.txn, lane)
-        behind = 0 if last is None else _NUMBER.unpack_from(last, len(lane))[0]
+        line = self._lane(one)
+        last = self._lanes.last(log.txn, line)
+        behind = 0 if last is None else _NUMBER.unpack_from(last, len(line))[0]
         # Grows with the log, so that a receiver can tell which of two is the later, whatever the clock did.
         one.sequence = max(behind + 1, log.size * IN_ONE)
-        self._lanes.put(log.txn, lane + _NUMBER.pack(one.sequence), one.id)
+        self._lanes.put(log.txn, line + _NUMBER.pack(one.sequence), one.id)
         if last is None:
             self._wake(log.txn, one, log.at)
         else:
@@ -168,11 +167,16 @@ class Outbox:
         self._settle(log, one, State.TIMED_OUT if state_of(one) is State.DELIVERED else State.BURIED, log.at)
         return one
 
-    def hasten(self, txn: Txn, dispatch_id: str, by: datetime) -> None:
-        """Has what waits to be sent again due by then."""
-        one = self.get(txn, dispatch_id)
-        if one.state == DispatchState.DISPATCH_STATE_REQUESTED and one.HasField("due_at"):
-            self._wake(txn, one, min(by, one.due_at.ToDatetime(UTC)))
+    def make_way(self, txn: Txn, dispatch_id: str, instead: str, now: datetime) -> None:
+        """Has what undoes an instruction due once nobody can be sending that any more, and no later."""
+        one, undoing = self.get(txn, dispatch_id), self.get(txn, instead)
+        if not one.HasField("due_at"):
+            return
+        due = one.due_at.ToDatetime(UTC)
+        if state_of(one) is State.REQUESTED:  # in one line with it: that one ends, once it is taken
+            self._wake(txn, one, min(due, now + LEASE))
+        elif due <= now + LEASE and undoing.HasField("due_at"):  # it may be being asked for again
+            self._wake(txn, undoing, max(due, undoing.due_at.ToDatetime(UTC)))
 
     def supersede(self, log: Appending, dispatch_id: str, *, by: str, instead: str) -> DispatchRecord:
         """What the instruction `instead` has undone since is sent no more; nothing where it is done, or cannot be."""
@@ -268,13 +272,13 @@ class Outbox:
         log.append(event)
 
     def _leave_lane(self, txn: Txn, one: DispatchRecord, now: datetime) -> None:
-        lane = self._lane(one)
-        key = lane + _NUMBER.pack(one.sequence)
-        head = self._lanes.first(txn, lane)
+        line = self._lane(one)
+        key = line + _NUMBER.pack(one.sequence)
+        head = self._lanes.first(txn, line)
         self._lanes.delete(txn, key)
         if head is None or head[0] != key:
             return
-        if (following := self._lanes.first(txn, lane)) is not None:
+        if (following := self._lanes.first(txn, line)) is not None:
             self._wake(txn, self.get(txn, following[1]), now)
 
     def _wake(self, txn: Txn, one: DispatchRecord, at: datetime) -> None:
@@ -293,8 +297,4 @@ class Outbox:
         self._dispatches.put(txn, one.id.encode(), one)
 
     def _lane(self, one: DispatchRecord) -> bytes:
-        digest = self._sealing.subject_digest(one.subject) or one.id.encode()
-        if one.entry or one.verb == "page":  # of an entry in order, too; and a page waits behind nothing
-            about = one.entry or f"page {one.case_id}"
-            digest = hashlib.blake2b(about.encode(), digest_size=16).digest()
-        return one.destination.encode() + BEHIND + digest
+        return lane(one, self._sealing.subject_digest(one.subject))

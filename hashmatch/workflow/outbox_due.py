@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
 from typing import Final
@@ -40,6 +41,15 @@ class Due:
 
     def delete(self, txn: Txn, one: DispatchRecord) -> None:
         self._keys.delete(txn, _key(one))
+
+
+def lane(one: DispatchRecord, subject: bytes) -> bytes:
+    """Where an instruction waits in line: behind those of its subject, of which this is the digest; "": of none."""
+    digest = subject or one.id.encode()
+    if one.entry or one.verb == "page":  # of an entry in order, too; and a page waits behind nothing
+        about = one.entry or f"page {one.case_id}"
+        digest = hashlib.blake2b(about.encode(), digest_size=16).digest()
+    return one.destination.encode() + BEHIND + digest
 
 
 def _key(one: DispatchRecord) -> bytes:

@@ -123,6 +123,27 @@ def test_what_is_being_sent_while_it_is_undone_is_not_sent_once_more(work, platf
     assert "page" not in [one.verb for one in work.dispatches(case.id)]
 
 
+def test_what_undoes_it_is_not_sent_beside_it_by_another_process(work, platform):
+    case = work.match("u1", content="a")
+    other = Platform()
+    with sending(work, platform) as sender, sending(work, other) as another:
+        sender.send("platform")
+        work.now += HOUR
+
+        def meanwhile(_dispatch):  # it is asked for again
+            decide(work, case, confirm=False)
+            assert another.send("platform") == 0
+            return Receipt()
+
+        platform.answer = meanwhile
+        sender.send("platform")
+        assert verbs(platform) == ["restrict", "restrict"]
+        platform.answer = other.answer = confirmed
+        work.now += timedelta(minutes=2)
+        another.send("platform")
+    assert verbs(other) == ["restore"]
+
+
 @pytest.mark.parametrize(("asks", "state"), [(1, "BURIED"), (9, "TIMED_OUT")])
 def test_what_was_given_up_is_not_sent_again_and_wants_nobody_once_it_was_undone(work, platform, asks, state):
     case = work.match("u1", content="a")
