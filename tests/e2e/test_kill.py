@@ -34,23 +34,22 @@ def test_every_acknowledged_match_survives(deployment, tmp_path):
     fingerprint = listed(deployment, tmp_path)
     seeded = random.Random(1)
     acknowledged: dict[str, str] = {}
+    asking = []
     for kill in range(KILLS):
         deployment.serve("--workers", "1")
         stop = threading.Event()
-        asking = [
-            threading.Thread(target=ask, args=(deployment, fingerprint, f"{kill}-{n}", acknowledged, stop))
-            for n in range(ASKING)
-        ]
-        for thread in asking:
-            thread.start()
+        for n in range(ASKING):
+            client = deployment.client(timeout=2)
+            asking.append(threading.Thread(target=ask, args=(client, fingerprint, f"{kill}-{n}", acknowledged, stop)))
+            asking[-1].start()
         begun = len(acknowledged)
         while len(acknowledged) == begun:
             time.sleep(0.002)
         time.sleep(seeded.uniform(0.0, 0.15))
         deployment.stop(signal.SIGKILL)
         stop.set()
-        for thread in asking:
-            thread.join()
+    for thread in asking:  # only now: a call tries again for as long as it may, and the next server need not wait
+        thread.join()
     assert len(acknowledged) > KILLS  # the load was real
     ledger = Ledger(deployment.state, readonly=True)
     recorded = {}
@@ -77,9 +76,9 @@ def question(client, fingerprint, request_id):
     return client.match(png(1), request_id=request_id)
 
 
-def ask(deployment, fingerprint, prefix, acknowledged, stop):
+def ask(client, fingerprint, prefix, acknowledged, stop):
     """Asks until the server is gone, and keeps what was acknowledged."""
-    with deployment.client(timeout=2) as client:
+    with client:
         number = 0
         while not stop.is_set():
             request_id = f"{prefix}-{number}"

@@ -278,7 +278,6 @@ def test_the_command_line_matches_with_and_without_a_server(served, tmp_path):
 
 def test_what_is_typed_says_what_the_forks_of_these_tests_say(served, tmp_path):
     (tmp_path / "1.png").write_bytes(png(1))
-    (tmp_path / "broken.png").write_bytes(png(96)[:500])
     served.program = [HASHMATCH]
     try:
         typed = said(served, tmp_path)
@@ -289,7 +288,5 @@ def test_what_is_typed_says_what_the_forks_of_these_tests_say(served, tmp_path):
 
 def said(served, folder):
     hashed = served.run("hash", "--type", "pdq", folder / "1.png")
-    matched = served.run("match", "--fingerprints", "-", "--server", served.address, given=hashed, expect=1)
-    broken = served.run("hash", folder / "broken.png", expect=3)
-    served.run("hash", "--type", "none", folder / "1.png", expect=65)
-    return hashed, matched.splitlines()[0], broken, served.stderr
+    served.run("lists", "show", "nobody", expect=65)
+    return hashed, served.stderr
