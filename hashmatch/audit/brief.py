@@ -99,8 +99,9 @@ _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "reported": lambda r: f"case {r.case_id}: report {r.report_id} to {r.authority}: {r.state} {r.receipt}".rstrip(),
     "hold_changed": lambda h: f"case {h.case_id}: {h.kind} {'released' if h.released else 'begun'}",
     "list_exported": lambda e: f"list {e.list} exported by {e.by}, {e.how}",
-    "policy_changed": lambda p: f"policy {p.version[:12]} {p.step.lower() or 'follows'} {p.previous[:12]}, by {p.by}: "
-    f"{p.reason}",
+    "policy_changed": lambda p: (
+        f"policy {p.version[:12]} {p.step.lower() or 'follows'} {p.previous[:12]}, by {p.by}: {p.reason}"
+    ),
     "evidence_kept": lambda e: f"case {e.case_id}: evidence of {e.verdict_id} sealed, {e.size} bytes",
     "inquiry_step": lambda i: f"inquiry {i.inquiry_id} ({i.kind}): {i.step}, now {i.state}, by {i.by}",
     "paged": lambda p: f"page {p.page_id} (T{p.tier}, case {p.case_id}): {p.step} {p.by}".rstrip(),

@@ -97,14 +97,14 @@ class ReportCalls(CaseCalls):
         def make() -> Disclosed:
             return disclose(
                 self._ledger, self._cases, self._office.inquiries, self._office.evidence, request.inquiry_id,
-                target=sealed, recipient=request.recipient, by=by, most=MAX_DISCLOSED,
+                target=sealed, recipient=request.recipient, by=by, most=MAX_DISCLOSED, number=request.package or 1,
             )  # fmt: skip
 
         told = await self._threads.run(make)
         for piece in _pieces(sealed):
             yield cases_pb2.DiscloseInquiryResponse(chunk=piece)
         yield cases_pb2.DiscloseInquiryResponse(
-            files=told.files, manifest_digest=told.manifest_sha256, missing=told.missing
+            files=told.files, manifest_digest=told.manifest_sha256, missing=told.missing, packages=told.packages
         )
 
     async def BundleReport(

@@ -2669,18 +2669,22 @@ class DiscloseInquiryRequest(_message.Message):
 
     INQUIRY_ID_FIELD_NUMBER: _builtins.int
     RECIPIENT_FIELD_NUMBER: _builtins.int
+    PACKAGE_FIELD_NUMBER: _builtins.int
     inquiry_id: _builtins.str
     recipient: _builtins.bytes
     """The agency's certificate, PEM or DER."""
+    package: _builtins.int
+    """Which of the packages, from 1, where one cannot hold it all; 0: the first."""
     def __init__(
         self,
         *,
         inquiry_id: _builtins.str = ...,
         recipient: _builtins.bytes = ...,
+        package: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquiry_id", b"inquiry_id", "recipient", b"recipient"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquiry_id", b"inquiry_id", "package", b"package", "recipient", b"recipient"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2694,11 +2698,14 @@ class DiscloseInquiryResponse(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    PACKAGES_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """CMS EnvelopedData, a piece of it."""
     files: _builtins.int
     """In the last message: how many files there are, SHA-256 of the manifest, and verdicts whose media nobody has."""
     manifest_digest: _builtins.bytes
+    packages: _builtins.int
+    """And that it is one of so many packages: whoever hands out one hands out the others, too."""
     @_builtins.property
     def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -2708,10 +2715,11 @@ class DiscloseInquiryResponse(_message.Message):
         files: _builtins.int = ...,
         manifest_digest: _builtins.bytes = ...,
         missing: _abc.Iterable[_builtins.str] | None = ...,
+        packages: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "files", b"files", "manifest_digest", b"manifest_digest", "missing", b"missing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "files", b"files", "manifest_digest", b"manifest_digest", "missing", b"missing", "packages", b"packages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -230,6 +230,7 @@ def test_an_order_is_held_for_checked_by_two_and_answered(office):
     with pytest.raises(grpc.RpcError, match="another person"):
         list(ask("max", "DiscloseInquiry", inquiry_id=row.id, recipient=certificate().public_bytes(Encoding.PEM)))
     *pieces, last = ask("lea", "DiscloseInquiry", inquiry_id=row.id, recipient=certificate().public_bytes(Encoding.PEM))
+    assert last.packages == 1
     package = read_package(b"".join(piece.chunk for piece in pieces), certificate(), KEY)
     assert package.parts[f"{answer.case_id}/media/{answer.verdict_id}"] == png(1)
     assert package.manifest_digest == last.manifest_digest
