@@ -39,7 +39,8 @@ class Deployment:
         self.state, self.commands = state, commands
         self.process: subprocess.Popen[str] | Forked | None = None
         self.address = ""
-        self.environ: dict[str, str] = {}  # settings beside the state
+        # Settings beside the state. To start a worker takes half a second of CPU time; who wants two says so.
+        self.environ: dict[str, str] = {"HASHMATCH_WORKERS": "1"}
         self.program: list[object] = []  # run in place of what `commands` forks
 
     def run(self, *command: object, given: str | bytes | None = None, expect: int | None = 0) -> str:

@@ -36,7 +36,7 @@ def served(shared, tmp_path_factory):
     (folder / "1.png").write_bytes(png(1))
     shared.run("lists", "create", "known", "--disposition", "block")
     shared.run("lists", "import", "known", "-", "--activate", given=shared.run("hash", folder / "1.png"))
-    shared.serve(fresh=True)
+    shared.serve("--workers", "2", fresh=True)
     return shared
 
 

@@ -28,7 +28,7 @@ def served(shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("listed")
     for seed in (1, 2, 3):
         (folder / f"{seed}.png").write_bytes(png(seed))
-    shared.serve(fresh=True)
+    shared.serve("--workers", "2", fresh=True)
     shared.run("lists", "create", "known", "--operator", "tests", "--disposition", "block", "--variants", "flips")
     shared.run("lists", "create", "watched", "--operator", "tests", "--disposition", "block", "--shadow")
     known = shared.run("hash", "--type", "pdq,md5", folder / "1.png", folder / "2.png")

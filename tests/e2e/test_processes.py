@@ -116,7 +116,7 @@ def test_a_second_server_on_the_same_state_is_refused(several, processes):
 def test_a_setting_that_cannot_be_is_told_once_and_ends_it(deployment, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "pdq.toml").write_text("nonsense = 1\n")
-    deployment.environ["HASHMATCH_RECIPES"] = str(tmp_path / "recipes")
+    deployment.environ |= {"HASHMATCH_RECIPES": str(tmp_path / "recipes"), "HASHMATCH_WORKERS": "2"}
     deployment.run("serve", "--listen", "127.0.0.1:0", "--processes", "2", expect=78)
     assert "pdq.toml" in deployment.stderr
     assert os.listdir(deployment.state)

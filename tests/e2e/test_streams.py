@@ -28,7 +28,7 @@ def served(shared, tmp_path_factory):
     shared.run("lists", "import", "known", "-", "--activate", given=lines)
     shared.environ["HASHMATCH_LOG_FORMAT"] = "json"
     shared.environ["HASHMATCH_SPOOL_BYTES"] = "65536"
-    shared.serve("--metrics-listen", "127.0.0.1:0")
+    shared.serve("--metrics-listen", "127.0.0.1:0", "--workers", "2")
     shared.metrics = shared.line.rpartition("metrics on ")[2].strip()
     return shared
 
