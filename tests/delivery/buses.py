@@ -140,7 +140,7 @@ def kept(port, name="HASHMATCH"):
 
     async def work(js):
         state = (await js.stream_info(name)).state
-        return [await js.get_msg(name, seq) for seq in range(state.first_seq, state.last_seq + 1)]
+        return [await js.get_msg(name, seq) for seq in range(max(state.first_seq, 1), state.last_seq + 1)]
 
     return jetstream(port, work)
 
