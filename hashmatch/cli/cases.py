@@ -1,4 +1,4 @@
-"""`hashmatch cases`, `hashmatch holds`, `hashmatch outbox`: working what follows from matches, on a state directory."""
+"""`hashmatch cases`: working what follows from matches, on a state directory."""
 
 from __future__ import annotations
 
@@ -10,25 +10,20 @@ from datetime import UTC, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.audit.leaves import Appending
-from hashmatch.cli import format, holds, office_opening, outbox_secret
+from hashmatch.cli import format, holds, office_opening, outbox
 from hashmatch.cli.accounts import by
 from hashmatch.cli.amounts import seconds
 from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs, group, verb
-from hashmatch.errors import Malformed
-from hashmatch.store.env import Txn
 from hashmatch.v1.cases_pb2 import (
     DECISION_CLEAR,
     DECISION_CONFIRM,
     Case,
     CaseItem,
     CaseState,
-    DispatchRecord,
-    DispatchState,
     Tier,
 )
 from hashmatch.workflow import case as life
-from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.blind import undecided
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.casework import LEASE, Casework
@@ -86,24 +81,6 @@ def add_parser(verbs: Verbs) -> None:
                  "cases release c_019af3c2 h_019af3c3 --reason 'withdrawn by the court'")  # fmt: skip
     holds.releasing(one)
 
-    outbox = group(verbs, "outbox", "instructions to the platform", "Instructions to the platform, and their fate.")
-    one = _verb(outbox, "list", list_dispatches, "instructions, and what became of them",
-               "outbox list --in BURIED")  # fmt: skip
-    one.add_argument("--case", default="", metavar="CASE", help="of one case")
-    one.add_argument("--in", dest="states", action="append", choices=[*sending.State],
-                     metavar="STATE", help="one of " + ", ".join(sending.State) + "; may be repeated")  # fmt: skip
-    outbox_secret.add_parser(outbox)
-    one = _verb(outbox, "retry", retry, "send again what was given up", "outbox retry c_019af3c2.000001")
-    one.add_argument("dispatch", metavar="DISPATCH")
-    one = _verb(outbox, "accept", accept, "say that what was given up stays undone, so that its case can be closed",
-               "outbox accept c_019af3c2.000001 --why 'the account is gone'")  # fmt: skip
-    one.add_argument("dispatch", metavar="DISPATCH")
-    one.add_argument("--why", required=True, metavar="TEXT", help="what the platform said, and why that is so")
-    one = _verb(outbox, "confirm", confirm, "say for the platform what became of an instruction",
-               "outbox confirm c_019af3c2.000001")  # fmt: skip
-    one.add_argument("dispatch", metavar="DISPATCH")
-    one.add_argument("--failed", default="", metavar="WHY", help="it could not be done")
-
 
 def _verb(
     verbs: Verbs, name: str, run: Callable[[argparse.Namespace], int], help_: str, example: str
@@ -136,7 +113,7 @@ def list_cases(args: argparse.Namespace) -> int:
     with office_opening.reading(args, "cases list") as found_, found_.ledger.env.read() as txn:
         cases = found_.cases
         found, more = cases.store.page(txn, states=states, tiers=tiers, assignee=args.assignee, limit=SHOWN)
-        found = [undecided(one) if _blind(cases, txn, one.id) else one for one in found]
+        found = [undecided(one) if cases.is_blind(txn, one.id, by()) else one for one in found]
     if args.json:
         for case in found:
             format.emit(as_dict(case))
@@ -172,7 +149,7 @@ def show(args: argparse.Namespace) -> int:
         items = list(cases.store.items(txn, case.id, SHOWN))
         sent = list(cases.outbox.of_case(txn, case.id))
         kept = cases.store.holds(txn, case.id)
-        if _blind(cases, txn, case.id):
+        if cases.is_blind(txn, case.id, by()):
             case, sent, kept = undecided(case), [], []
         else:
             tell_containment(items, sent)
@@ -189,17 +166,12 @@ def show(args: argparse.Namespace) -> int:
     of_items = ("verdict", "content", "copy of", "contained", "evidence", "viewed by", "entries")
     format.table([_item(one) for one in items], of_items)
     if sent:
-        format.table([_dispatch(one) for one in sent], ("dispatch", "verb", "to", "state", "attempts", "problem"))
+        format.table([outbox.row(one) for one in sent], outbox.COLUMNS)
     for hold in kept:
         until = _when(hold.until) if hold.HasField("until") else "it is released"
         state = "released" if hold.HasField("released_at") else f"held until {until}"
         print(f"{hold.id}: {hold.kind}, {state}: {hold.ground}")
     return 0
-
-
-def _blind(cases: Casework, txn: Txn, case_id: str) -> bool:
-    """Whether this account is asked for a second look at a case, and must not learn what the first decided."""
-    return cases.blind is not None and cases.blind.is_asked(txn, case_id, by())
 
 
 def _told(case: Case) -> Iterator[str]:
@@ -306,63 +278,12 @@ def record_report(args: argparse.Namespace) -> int:
     return _done(args, case)
 
 
-def list_dispatches(args: argparse.Namespace) -> int:
-    states = {DispatchState.Value(f"DISPATCH_STATE_{name}") for name in args.states or ()}
-    with office_opening.reading(args, "outbox list") as office_, office_.ledger.env.read() as txn:
-        cases = office_.cases
-        found, more = cases.outbox.page(txn, case_id=args.case, states=states, limit=SHOWN)
-        found = [one for one in found if not _blind(cases, txn, one.case_id)]
-    if args.json:
-        for one in found:
-            format.emit(as_dict(one))
-        return 0
-    if not found:
-        print("nothing")
-        return 0
-    format.table([_dispatch(one) for one in found], ("dispatch", "verb", "to", "state", "attempts", "problem"))
-    if more:
-        print(f"and more; the first {SHOWN} are shown")
-    return 0
-
-
-def retry(args: argparse.Namespace) -> int:
-    with _step(args) as (log, cases):
-        one = cases.retry(log, args.dispatch)
-    return _sent(args, one)
-
-
-def accept(args: argparse.Namespace) -> int:
-    with _step(args) as (log, cases):
-        one = cases.accept(log, args.dispatch, by=by(), why=args.why)
-    return _sent(args, one)
-
-
-def confirm(args: argparse.Namespace) -> int:
-    if len(args.failed) > 200:
-        raise Malformed("want at most 200 characters", field="--failed")
-    with _step(args) as (log, cases):
-        one = cases.confirm(log, args.dispatch, failed=bool(args.failed), problem=args.failed)
-    return _sent(args, one)
-
-
-def _sent(args: argparse.Namespace, one: DispatchRecord) -> int:
-    if args.json:
-        format.emit(as_dict(one))
-    else:
-        print(f"dispatch {one.id} is {sending.state_of(one)}")
-    return 0
-
-
 def _item(item: CaseItem) -> Sequence[str]:
     kept = "destroyed" if item.HasField("destroyed_at") else "kept" if item.evidence else "none here"
     contained = word(item.containment) if item.containment else ""
     of = f"cluster {item.cluster}"
     viewed = ", ".join(item.viewed_by) or "nobody"
     return item.verdict_id, item.subject.content_id, of, contained, kept, viewed, ", ".join(item.entries)
-
-
-def _dispatch(one: DispatchRecord) -> Sequence[str]:
-    return one.id, one.verb, one.destination, sending.state_of(one), str(one.attempts), one.problem
 
 
 def _when(at: Timestamp) -> str:

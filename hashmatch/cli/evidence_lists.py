@@ -42,8 +42,7 @@ def grants(args: argparse.Namespace) -> int:
         found, more = granting.page(
             office.ledger.env, txn, now, case_id=args.case, to=args.to, every=args.all, limit=SHOWN
         )
-        blind = office.cases.blind
-        found = [one for one in found if blind is None or not blind.is_asked(txn, one.case_id, by())]
+        found = [one for one in found if not office.cases.is_blind(txn, one.case_id, by())]
     if args.json:
         for one in found:
             format.emit(as_dict(one) | {"standing": granting.standing(one, now).value})

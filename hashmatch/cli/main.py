@@ -18,8 +18,8 @@ from hashmatch.errors import HashmatchError
 
 # Each is a module of this package, named like its verb.
 VERBS = (
-    "serve", "match", "hash", "lists", "log", "cases", "inquiries", "pages", "evidence", "holds", "reports", "policy",
-    "kpi", "keys", "status", "backup", "check", "simulate",
+    "serve", "match", "hash", "lists", "log", "cases", "outbox", "inquiries", "pages", "evidence", "holds", "reports",
+    "policy", "kpi", "keys", "status", "backup", "check", "simulate",
 )  # fmt: skip
 
 

@@ -114,8 +114,7 @@ def list_reports(args: argparse.Namespace) -> int:
     states = {State[name] for name in args.states or ()}
     with office_opening.reading(args, "reports list") as office, office.ledger.env.read() as txn:
         found, more = ReportStore(office.ledger.env).page(txn, case_id=args.case, states=states, limit=SHOWN)
-        blind = office.cases.blind
-        found = [row for row in found if blind is None or not blind.is_asked(txn, row.case_id, by())]
+        found = [row for row in found if not office.cases.is_blind(txn, row.case_id, by())]
     if args.json:
         for row in found:
             format.emit(told(row))

@@ -42,7 +42,7 @@ class CaseCalls:
 
     def _blind(self, txn: Txn, case_id: str, caller: str) -> bool:
         """Whether somebody is asked for a second look at a case, and must not learn what the first decided."""
-        return self._cases.blind is not None and self._cases.blind.is_asked(txn, case_id, caller)
+        return self._cases.is_blind(txn, case_id, caller)
 
     async def _step(self, step: Callable[[Appending, Casework], T]) -> T:
         def run() -> T:

@@ -84,6 +84,7 @@ NEXT: Final[Mapping[tuple[State, Step], State]] = {
     # Where the service escalated it, nobody has looked: two must, the second of them a lead.
     (State.ESCALATED, Step.REVIEW): State.ESCALATED,
     (State.ESCALATED, Step.DISAGREE): State.ESCALATED,
+    (State.ESCALATED, Step.VOID): State.ESCALATED,
     **{(state, Step.CONFIRM): State.CONFIRMED for state in UNDECIDED},
     **{(state, Step.CLEAR): State.CLEARED for state in UNDECIDED},
     # A report that policy files without waiting for a person may be finished before one decides.

@@ -108,6 +108,8 @@ class Steps:
         destinations = list(self._route(verb))
         if not destinations and verb not in case.unrouted:
             case.unrouted.append(verb)
+        if destinations and verb in case.unrouted:
+            case.unrouted.remove(verb)
         for destination in destinations:
             self.outbox.request(
                 log, case, verb=verb, destination=destination, verdict_id=verdict_id, about=subject, reason=reason

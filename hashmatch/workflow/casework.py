@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, timedelta
 
-from hashmatch import clock, convert
+from hashmatch import convert
 from hashmatch.audit.leaves import Appending
-from hashmatch.errors import Forbidden, HashmatchError, Malformed, NotFound, Refused
+from hashmatch.errors import Forbidden, Malformed, NotFound, Refused
 from hashmatch.roles import Role
-from hashmatch.v1.audit_pb2 import NO_CASE_POLICY, NO_CASE_SHADOW, NO_CASE_UNSPECIFIED, Event, VerdictRecord
+from hashmatch.store.env import Txn
 from hashmatch.v1.cases_pb2 import (
     DECISION_CLEAR,
     DECISION_CONFIRM,
     BlindReview,
     Case,
-    CaseItem,
-    CaseState,
     Decision,
 )
-from hashmatch.v1.common_pb2 import Disposition, Subject
 from hashmatch.workflow import case as life
 from hashmatch.workflow.case import Opinion, State, Step
 from hashmatch.workflow.case_facts import (
-    about,
-    bits_within,
     cleared,
-    cluster,
     hasten,
     holder,
     let_go,
     state_of,
     this_round,
     tier_of,
-    told_plan,
-    urge,
 )
 from hashmatch.workflow.case_facts import reason_codes as kept_codes
 from hashmatch.workflow.case_steps import SERVICE, Filing, Route
 from hashmatch.workflow.drills import Drills
 from hashmatch.workflow.inputs import spelling
-from hashmatch.workflow.plan import FALLBACK, OF_SUBJECT, Clocks, Plan
 
 trace = logging.getLogger(__name__)
 
@@ -55,125 +46,6 @@ __all__ = ["LEASE", "SERVICE", "Casework", "Filing", "Route"]
 
 class Casework(Drills):
     """The steps of cases, inside transactions of the ledger. For any thread."""
-
-    # ── from a verdict ──────────────────────────────────────────────────────────────────────────────────────────────
-
-    def __call__(self, log: Appending, record: VerdictRecord) -> Callable[[], None]:
-        """Opens a case for a MATCH, or joins it to the open one of its subject: as `audit.ledger.Consequences`."""
-        entries = [f"{match.list}/{match.entry_id}" for match in record.matches if not match.shadow]
-        if not entries:
-            record.no_case = NO_CASE_SHADOW
-            return lambda: None
-        try:
-            plan = self._plan(record, log.at, first=self._first(log, record))
-        except Exception:  # whatever is wrong with the rules, a match must be written down, and a person must see it
-            trace.exception("the policy failed on verdict %s; its case waits for a person", record.verdict_id)
-            plan = FALLBACK
-        if plan is None:
-            record.no_case = NO_CASE_POLICY
-            return lambda: None
-        if plan.disposition is not None:
-            record.floor = Disposition.Value(f"DISPOSITION_{plan.disposition.name}")
-            record.disposition = max(record.disposition, record.floor)
-        before, case = self._open_or_join(log, record.subject)
-        record.case_id, record.no_case = case.id, NO_CASE_UNSPECIFIED
-        item = CaseItem(
-            verdict_id=record.verdict_id, at=record.at, subject=record.subject, disposition=record.disposition,
-            entries=entries, labels=sorted({m.label for m in record.matches if m.label}), media_type=record.media_type,
-            report_unreviewed=plan.report_unreviewed,
-        )  # fmt: skip
-        if (within := bits_within(record)) is not None:
-            item.bits_within = within
-
-        return lambda: self._take_in(log, case, before, plan, item)
-
-    def _first(self, log: Appending, record: VerdictRecord) -> list[tuple[str, str]]:
-        """The entries that never made a case before."""
-        pairs = [(match.list, match.entry_id) for match in record.matches if not match.shadow]
-        return [pair for pair in pairs if not self.store.made_by(log.txn, "/".join(pair), 1)]
-
-    def tell(self, log: Appending, subject: Subject, *, told_by: str, tier: int) -> Case:
-        """The case of what a person told of: opened, or joined, as after a match; nothing is done before a person
-        confirms it."""
-        before, case = self._open_or_join(log, subject)
-        case.told_by = told_by
-        item = CaseItem(verdict_id=told_by, at=convert.timestamp(log.at), subject=subject)
-        clocks = self._clocks[tier] if self._clocks else Clocks(FALLBACK.acknowledge, FALLBACK.decide)
-        plan = told_plan(clocks, tier, *self._reports_to(subject.region))
-        self._take_in(log, case, before, plan, item)
-        return case
-
-    def _open_or_join(self, log: Appending, subject: Subject) -> tuple[Case | None, Case]:
-        """A subject's case before, None where it is new, and to be changed."""
-        latest, case = self.store.latest_of(log.txn, subject), Case()
-        if latest is not None and state_of(latest) in life.UNDECIDED and latest.items < MAX_ITEMS:
-            case.CopyFrom(latest)
-            return latest, case
-        case.id = clock.new_id("c")
-        case.prior_case_id = latest.id if latest is not None else ""
-        case.subject.CopyFrom(about(subject))
-        case.detected_at.CopyFrom(convert.timestamp(log.at))
-        case.state = CaseState.CASE_STATE_NEW
-        return None, case
-
-    def _take_in(self, log: Appending, case: Case, before: Case | None, plan: Plan, item: CaseItem) -> None:
-        joined = before is not None
-        urge(case, plan, log.at)
-        known = case.clusters
-        item.cluster, renumbered = cluster(case, list(item.entries))
-        if renumbered:
-            moved = [one for one in self.store.items(log.txn, case.id) if one.cluster in renumbered]
-            for one in moved:
-                one.cluster = renumbered[one.cluster]
-            self.store.put_items(log.txn, case.id, {one.verdict_id: one for one in moved})
-        self._instruct(log, case, plan, item)
-        self._keep_evidence(log, case, item)
-        self.store.add_item(log.txn, case, item)
-        if joined:
-            case.state = CaseState.Value(f"CASE_STATE_{life.after(state_of(case), Step.JOIN)}")
-            if case.uncontained:
-                case.ClearField("contained_at")
-        self._log(log, case, Step.JOIN if joined else Step.OPEN, SERVICE, [item.verdict_id], plan.rules)
-        if state_of(case) is State.SECOND_REVIEW and item.cluster > known:
-            # No copy of what the first person saw: two are to decide the same.
-            self._step(log, case, Step.VOID, SERVICE, ["SOMETHING_ELSE_JOINED"])
-            case.reviews_before = len(case.reviews)
-        if plan.report_unreviewed:
-            self._file(log, case)
-        self._settle(log, case)
-        self.store.put(log.txn, case, before)
-
-    def _keep_evidence(self, log: Appending, case: Case, item: CaseItem) -> None:
-        """Notes what is kept sealed of an item: it was sealed before the verdict was written."""
-        try:
-            kept = self._evidence(item.verdict_id)
-        except HashmatchError as e:  # a vault that fails costs the evidence, and never the match
-            trace.error("evidence of verdict %s is not known: %s", item.verdict_id, e)
-            kept = None
-        if kept is None:
-            return
-        item.evidence, item.evidence_bytes = kept.sha256, kept.size
-        event = Event()
-        said = event.evidence_kept
-        said.case_id, said.verdict_id, said.key_id = case.id, item.verdict_id, kept.key_id
-        said.content_digest = self._sealing.fingerprint_digest("sha256", kept.sha256)
-        said.size = kept.size
-        log.append(event)
-
-    def _instruct(self, log: Appending, case: Case, plan: Plan, item: CaseItem) -> None:
-        for wanted in plan.instructions:
-            if wanted.verb in OF_SUBJECT and wanted.verb in case.subject_verbs:
-                continue
-            if wanted.deferred:
-                waiting = case.deferred if wanted.verb in OF_SUBJECT else item.deferred
-                if wanted.verb not in waiting:
-                    waiting.append(wanted.verb)
-            else:
-                self._send(log, case, wanted.verb, item.verdict_id, item.subject, wanted.reason)
-                if wanted.verb in OF_SUBJECT:
-                    case.subject_verbs.append(wanted.verb)
-
-    # ── by people ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def claim(self, log: Appending, case_id: str, *, by: str, lease: timedelta = LEASE) -> Case:
         """The case, for `by` alone until the lease ends.
@@ -329,8 +201,12 @@ class Casework(Drills):
         self.store.put(log.txn, case, before)
         return case
 
+    def is_blind(self, txn: Txn, case_id: str, name: str) -> bool:
+        """Whether somebody is asked for a second look at a case, and must not learn what the first decided."""
+        return self.blind is not None and self.blind.is_asked(txn, case_id, name)
+
     def _not_asked(self, log: Appending, case_id: str, by: str) -> None:
-        if self.blind is not None and self.blind.is_asked(log.txn, case_id, by):
+        if self.is_blind(log.txn, case_id, by):
             raise Refused("you are asked for a second look at this case: say that first")
 
     def _held_by(self, log: Appending, case: Case, by: str) -> None:

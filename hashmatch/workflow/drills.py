@@ -18,8 +18,8 @@ from hashmatch.v1.cases_pb2 import CASE_STATE_NEW, DECISION_CLEAR, Case, Dispatc
 from hashmatch.v1.common_pb2 import Subject
 from hashmatch.workflow.case import UNDECIDED, Step
 from hashmatch.workflow.case_facts import let_go, state_of, tier_of
-from hashmatch.workflow.case_outcomes import Outcomes
 from hashmatch.workflow.destinations import PAGER
+from hashmatch.workflow.intake import Intake
 
 CODE: Final = "DRILL"  # reason code of each of its steps, by which the log tells it
 CLOCKS: Final = ("acknowledge", "decide")  # that it has: there is nothing to contain, and nothing to report
@@ -27,7 +27,7 @@ NEVER: Final = frozenset({Step.JOIN, Step.REVIEW, Step.DISAGREE, Step.CONFIRM, S
 """Steps that a drill never takes, whoever asks."""
 
 
-class Drills(Outcomes):
+class Drills(Intake):
     """Steps of cases, those of drills kept apart."""
 
     def open_drill(self, log: Appending, *, tier: int, by: str) -> tuple[Case, DispatchRecord]:

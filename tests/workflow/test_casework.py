@@ -15,7 +15,7 @@ from hashmatch.roles import Role
 from hashmatch.store.check import Report
 from hashmatch.v1 import cases_pb2
 from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_SHADOW
-from hashmatch.workflow import casework
+from hashmatch.workflow import intake
 from hashmatch.workflow.case import NEXT, State, Step
 from hashmatch.workflow.case_facts import state_of
 from hashmatch.workflow.case_store import CaseStore
@@ -391,7 +391,7 @@ def test_the_check_derives_every_case_again(work, tmp_path):
 
 
 def test_a_case_that_is_full_is_followed_by_another(work, monkeypatch):
-    monkeypatch.setattr(casework, "MAX_ITEMS", 3)
+    monkeypatch.setattr(intake, "MAX_ITEMS", 3)
     ids = [work.match("u1", content=f"c{number}").id for number in range(5)]
     assert ids == [ids[0]] * 3 + [ids[3]] * 2
     assert work.get(ids[3]).prior_case_id == ids[0]

@@ -82,6 +82,29 @@ def test_what_one_decided_before_the_service_escalated_it_counts(work):
     assert state_of(decide(work, case.id, "lea", roles=LEAD)) is State.CONFIRMED
 
 
+def test_what_joins_voids_the_first_opinion_on_what_the_service_escalated_too(work):
+    case = escalated(work)
+    decide(work, case.id, "ann")
+    case = work.match("u1", "e2")
+    assert (state_of(case), case.reviews_before) == (State.ESCALATED, 1)
+    assert state_of(decide(work, case.id, "lea", roles=LEAD)) is State.ESCALATED
+    assert state_of(decide(work, case.id, "lou", roles=LEAD)) is State.CONFIRMED
+
+
+@pytest.mark.parametrize("way", ["differed", "escalated"])
+def test_who_decides_alone_sees_what_joined(work, way):
+    work.plan = TWO
+    case = work.match("u1", "e1")
+    if way == "differed":
+        decide(work, case.id, "ann")
+        decide(work, case.id, "bob", confirm=False)
+    else:
+        work.do("escalate", case.id, by="ann", reason_codes=["X"])
+    work.match("u1", "e2")
+    assert said(work, case.id, "VOID") == []
+    assert state_of(decide(work, case.id, "lea", roles=LEAD)) is State.CONFIRMED
+
+
 # ── worked again ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -137,6 +160,9 @@ def test_what_no_destination_takes_stands_with_the_case(work):
     work.destinations = []
     case = decide(work, work.match().id, "ann")
     assert list(case.unrouted) == ["restrict", "suspend"]
+    work.destinations = ["platform"]
+    work.do("reopen", case.id, by="lea", roles=LEAD, reason_codes=["X"])
+    assert list(work.match().unrouted) == ["suspend"]
 
 
 def test_what_a_person_told_of_has_the_duty_and_the_time_of_its_jurisdiction(work):
