@@ -19,10 +19,7 @@ from typing import Protocol
 
 from hashmatch import clock, convert, question, verdict
 from hashmatch.audit.ledger import Ledger
-from hashmatch.errors import (
-    DeadlinePassed,
-    Unavailable,
-)
+from hashmatch.errors import DeadlinePassed, Unavailable
 from hashmatch.hashing.registry import REGISTRY
 from hashmatch.index.generation import Generation, Segment
 from hashmatch.index.recipe import Recipe

@@ -79,6 +79,8 @@ def _credential(c: audit_pb2.CredentialChanged) -> str:
     return f"key {c.credential_id} of {c.name} {'revoked' if c.revoked else 'made'} by {c.by}: {', '.join(c.roles)}"
 
 
+_POLICY: Mapping[str, str] = {"": "follows", "PROPOSED": "is proposed beside", "WITHDRAWN": "is withdrawn beside"}
+
 _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "verdict": _verdict,
     "list_changed": _list_changed,
@@ -100,7 +102,7 @@ _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "hold_changed": lambda h: f"case {h.case_id}: {h.kind} {'released' if h.released else 'begun'}",
     "list_exported": lambda e: f"list {e.list} exported by {e.by}, {e.how}",
     "policy_changed": lambda p: (
-        f"policy {p.version[:12]} {p.step.lower() or 'follows'} {p.previous[:12]}, by {p.by}: {p.reason}"
+        f"policy {p.version[:12]} {_POLICY.get(p.step, p.step)} {p.previous[:12]}, by {p.by}: {p.reason}"
     ),
     "evidence_kept": lambda e: f"case {e.case_id}: evidence of {e.verdict_id} sealed, {e.size} bytes",
     "inquiry_step": lambda i: f"inquiry {i.inquiry_id} ({i.kind}): {i.step}, now {i.state}, by {i.by}",

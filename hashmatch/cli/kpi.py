@@ -9,8 +9,11 @@ from hashmatch import clock, office
 from hashmatch.cli import format, log_opening
 from hashmatch.cli.amounts import moment
 from hashmatch.cli.verbs import Verbs, verb
+from hashmatch.errors import Malformed
 from hashmatch.workflow import figures
 from hashmatch.workflow.kpi_times import Share
+
+MAX_DAYS = 3650
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -26,6 +29,8 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.days is not None and not 1 <= args.days <= MAX_DAYS:
+        raise Malformed(f"want 1 to {MAX_DAYS}", field="--days")
     with log_opening.opened(args, "kpi") as ledger:
         policy = office.policy_in_force(ledger, args.settings).now
         now = clock.now()

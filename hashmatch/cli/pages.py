@@ -49,6 +49,8 @@ def add_parser(verbs: Verbs) -> None:
 def list_(args: argparse.Namespace) -> int:
     with office_opening.reading(args, "pages list") as office, office.ledger.env.read() as txn:
         found = list(office.pages.all(txn) if args.all else office.pages.open(txn))
+        blind = office.cases.is_blind  # that there is such a page tells that it was confirmed
+        found = [row for row in found if not (row.after_decision and blind(txn, row.case_id, by()))]
     return _shown(args, found)
 
 

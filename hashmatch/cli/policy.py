@@ -15,7 +15,7 @@ from hashmatch.cli import format, log_opening
 from hashmatch.cli.accounts import by
 from hashmatch.cli.lists_output import as_dict
 from hashmatch.cli.verbs import Verbs, group, verb
-from hashmatch.errors import BadConfig
+from hashmatch.errors import BadConfig, NotFound
 from hashmatch.store.env import DATA_FILE
 from hashmatch.store.lists import ListStore
 from hashmatch.v1.cases_pb2 import POLICY_STATE_IN_FORCE, PolicyRecord, PolicyState
@@ -57,7 +57,10 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def show(args: argparse.Namespace) -> int:
-    if args.built_in or not (args.state / "ledger" / DATA_FILE).exists():
+    known = (args.state / "ledger" / DATA_FILE).exists()
+    if not known and (args.version or args.proposed):
+        raise NotFound("no policy was ever in force or proposed here")
+    if args.built_in or not known:
         text = policy_file.text_of(None)
         read = policy_file.parse(text)
         shown = Shown(text, read.version, read.meaning, None)

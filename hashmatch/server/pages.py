@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashmatch import convert
+from hashmatch.access.callers import CALLER
 from hashmatch.audit.leaves import Appending
 from hashmatch.errors import Malformed, Refused
 from hashmatch.server.case_calls import CaseCalls, Context, person
@@ -18,11 +19,13 @@ class PageCalls(CaseCalls):
 
     async def ListPages(self, request: cases_pb2.ListPagesRequest, context: Context) -> cases_pb2.ListPagesResponse:
         convert.refuse_unknown_fields(request)
+        caller = CALLER.get().name
 
         def read() -> cases_pb2.ListPagesResponse:
             pages = self._office.pages
             with self._ledger.env.read() as txn:
-                found = pages.all(txn) if request.all else reversed(pages.open(txn))
+                found = list(pages.all(txn) if request.all else reversed(pages.open(txn)))
+                found = [row for row in found if not (row.after_decision and self._blind(txn, row.case_id, caller))]
                 return cases_pb2.ListPagesResponse(pages=found)
 
         return await self._threads.run(read)

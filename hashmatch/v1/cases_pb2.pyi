@@ -121,7 +121,7 @@ class _ContainmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Containme
     CONTAINMENT_CONFIRMED: _Containment.ValueType  # 3
     """The platform has confirmed all that was asked."""
     CONTAINMENT_FAILED: _Containment.ValueType  # 4
-    """It could not be done, or was given up."""
+    """It could not be done, was given up, or nobody said in time that it is done."""
     CONTAINMENT_UNDONE: _Containment.ValueType  # 5
     """It was undone since."""
 
@@ -136,7 +136,7 @@ CONTAINMENT_ASKED: Containment.ValueType  # 2
 CONTAINMENT_CONFIRMED: Containment.ValueType  # 3
 """The platform has confirmed all that was asked."""
 CONTAINMENT_FAILED: Containment.ValueType  # 4
-"""It could not be done, or was given up."""
+"""It could not be done, was given up, or nobody said in time that it is done."""
 CONTAINMENT_UNDONE: Containment.ValueType  # 5
 """It was undone since."""
 Global___Containment: _TypeAlias = Containment  # noqa: Y015

@@ -106,9 +106,9 @@ def hand(
         digests={item.verdict_id: _digests(ledger, item) for item in items},
     )  # fmt: skip
     made, missing = bundles.bundle(about, authority), list[str]()
-    with (
-        _published(target) if isinstance(target, Path) else nullcontext(target) as file
-    ):  # it has its name once the log knows of it
+    # A file has its name once the log knows of it.
+    opened = _published(target) if isinstance(target, Path) else nullcontext(target)
+    with opened as file:
         digest, files = bundles.write(file, made, _media(evidence, items, missing, most))
         event = Event()
         said = event.disclosed

@@ -14,10 +14,8 @@ from hashmatch.v1.cases_pb2 import (
     Containment,
     DispatchRecord,
 )
-from hashmatch.workflow.outbox_table import CONTAINING, State, state_of
+from hashmatch.workflow.outbox_table import CONTAINING, GIVEN_UP, State, state_of
 from hashmatch.workflow.plan import UNDO
-
-_GIVEN_UP = (State.FAILED, State.BURIED)
 
 
 def tell_containment(items: Iterable[CaseItem], sent: Iterable[DispatchRecord]) -> None:
@@ -51,7 +49,7 @@ def _containment(of_it: Iterable[DispatchRecord]) -> Containment.ValueType:
     if not standing:
         return CONTAINMENT_UNDONE if undone else CONTAINMENT_BY_ANSWER
     states = {state_of(one) for one in standing.values()}
-    if states & {*_GIVEN_UP}:
+    if states & {*GIVEN_UP}:
         return CONTAINMENT_FAILED
     return CONTAINMENT_CONFIRMED if states == {State.CONFIRMED} else CONTAINMENT_ASKED
 

@@ -116,21 +116,25 @@ class Destroying:
             Malformed: no ground.
             Refused: there are none; or the same person asked for all of them.
         """
-        ground, agreed, waiting, askers = text(ground, "ground"), [], 0, []
+        ground, agreed, waiting, askers, again = text(ground, "ground"), [], 0, [], 0
         for orphan in itertools.islice(orphans, destruction.MAX_KEYS):
             key = orphan.item_id.encode()
+            if self._gone.get(log.txn, key) is not None:  # the log says so already, and the vault follows
+                continue
             asked = self._asked.get(log.txn, key)
             if asked is None:
                 self._asked.put(log.txn, key, by)
                 waiting += 1
+            elif spelling(asked) == spelling(by):
+                again += 1
             else:
                 askers.append(asked)
                 agreed.append(orphan)
         if not agreed and not waiting:
-            raise Refused("nothing is sealed that no case names")
+            alone = f"{by} asked before: another person must agree"
+            raise Refused(alone if again else "nothing is sealed that no case names")
         if not agreed:
             return 0, waiting
-        another(by, *askers)
         event = Event()
         said = event.destroyed
         said.ground = f"{ground} (no case names it)"

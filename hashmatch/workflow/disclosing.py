@@ -9,7 +9,7 @@ meanwhile is in the last.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -70,12 +70,12 @@ def disclose(
     checked = _checked(row, by)
     now = ledger.now()
     certificate = read_recipient(recipient, now)
-    items = _items(ledger, cases.store, row)
+    items, sizes = _items(ledger, cases.store, row)
     if evidence is None and any(item.evidence_bytes and not item.HasField("destroyed_at") for item in items):
         raise Refused("evidence is kept in a vault that is not known here: name the workflow's file of the server")
-    shares = _shares(items, most)
+    shares = _shares(sizes, most)
     if not 1 <= number <= len(shares):
-        raise Malformed(f"want 1 to {len(shares)}: there are so many packages", field="number")
+        raise Malformed(f"want 1 to {len(shares)}: there are so many packages", field="package")
     about = {
         "package": number, "packages": len(shares),
         "inquiry": row.id, "agency": row.agency, "reference": row.reference, "legal_basis": row.legal_basis,
@@ -122,23 +122,32 @@ def _checked(row: InquiryRecord, by: str) -> str:
     return checked
 
 
-def _items(ledger: Ledger, store: CaseStore, row: InquiryRecord) -> list[CaseItem]:
-    """What it is about, in the order in which it came."""
+def _items(ledger: Ledger, store: CaseStore, row: InquiryRecord) -> tuple[list[CaseItem], dict[str, int]]:
+    """What it is about, and how many bytes each verdict's media has, in the order in which it came."""
     with ledger.env.read() as txn:
         found = [item for case_id in row.case_ids for item in store.items(txn, case_id)]
-    return sorted(found, key=lambda item: (item.at.ToNanoseconds(), item.verdict_id))
+    found.sort(key=lambda item: (item.at.ToNanoseconds(), item.verdict_id))
+    return found, {item.verdict_id: item.evidence_bytes or _judged(ledger, item) for item in found}
 
 
-def _shares(items: Iterable[CaseItem], most: int) -> list[frozenset[str]]:
+def _judged(ledger: Ledger, item: CaseItem) -> int:
+    """Bytes that were judged: as many as the platform keeps, where it keeps them."""
+    try:
+        return ledger.verdict(item.verdict_id).verdict.media_bytes
+    except NotFound:  # a person told of it
+        return 0
+
+
+def _shares(sizes: Mapping[str, int], most: int) -> list[frozenset[str]]:
     """The verdicts whose media is in each package. What is destroyed counts: so the others stay where they were."""
     shares: list[set[str]] = [set()]
     room = most
-    for item in items:
-        if shares[-1] and (item.evidence_bytes > room or len(shares[-1]) == MAX_ITEMS):
+    for verdict_id, size in sizes.items():
+        if shares[-1] and (size > room or len(shares[-1]) == MAX_ITEMS):
             shares.append(set())
             room = most
-        shares[-1].add(item.verdict_id)
-        room -= item.evidence_bytes
+        shares[-1].add(verdict_id)
+        room -= size
     return [frozenset(share) for share in shares]
 
 

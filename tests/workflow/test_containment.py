@@ -38,15 +38,19 @@ def test_what_is_asked_is_contained_once_all_of_it_is_confirmed(work):
     assert of(work, case.id) == ["confirmed", "asked"]
 
 
-@pytest.mark.parametrize("how", ["failed", "given up"])
+@pytest.mark.parametrize("how", ["failed", "given up", "never confirmed"])
 def test_what_could_not_be_done_is_not_contained(work, how):
     case = work.match("u1", content="a")
     (one,) = work.dispatches(case.id)
     if how == "failed":
         work.confirm(one.id, failed=True)
-    else:
+    elif how == "given up":
         with work.ledger.changing() as log:
             work.cases.dispatched(log, lambda box: box.not_delivered(log, one.id, "no", None), one.id)
+    else:
+        with work.ledger.changing() as log:
+            work.cases.dispatched(log, lambda box: box.delivered(log, one.id, work.now), one.id)
+            work.cases.dispatched(log, lambda box: box.missed(log, one.id), one.id)
     assert of(work, case.id) == ["failed"]
 
 
