@@ -54,6 +54,8 @@ def test_a_lead_is_told_the_figures_that_the_verb_tells(deployment):
             assert e.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert [row["cases"] for row in deployment.json("kpi", "--until", "2020-01-01", "--since", "2019-01-01")] == [2]
     deployment.run("kpi", "--until", "2020-01-01", "--since", "2020-01-01", expect=65)
+    for days in ("0", "-3", "99999999999"):
+        deployment.run("kpi", f"--days={days}", expect=65)
 
 
 def test_figures_that_cannot_be_computed_are_no_figures(tmp_path, caplog):

@@ -307,6 +307,12 @@ def test_a_policy_is_checked_before_it_is_in_force(tmp_path, capsys):
     }
 
 
+@pytest.mark.parametrize("asked", [("--version", "deadbeef"), ("--proposed",)])
+def test_where_no_policy_ever_was_none_other_is_shown(tmp_path, capsys, asked):
+    assert main(["policy", "show", "--state", str(tmp_path), *asked]) == 65
+    assert "ever in force or proposed here" in capsys.readouterr().err
+
+
 def test_a_verdict_of_the_log_is_explained(tmp_path, capsys):
     record = record_of()
     with closing(Ledger(tmp_path)) as ledger:
