@@ -12,13 +12,13 @@ from hashmatch.audit.leaves import Appending
 from hashmatch.errors import Malformed, Refused
 from hashmatch.store.env import Txn
 from hashmatch.v1.audit_pb2 import Event
-from hashmatch.v1.cases_pb2 import DECISION_CLEAR, Case, DispatchRecord
+from hashmatch.v1.cases_pb2 import Case, DispatchRecord
 from hashmatch.workflow import case as life
 from hashmatch.workflow import outbox as sending
 from hashmatch.workflow.case import State, Step
 from hashmatch.workflow.case_facts import cleared, met, state_of, tier_of
 from hashmatch.workflow.case_steps import SERVICE
-from hashmatch.workflow.consequences import Consequences
+from hashmatch.workflow.consequences import Consequences, ever_cleared, needless
 from hashmatch.workflow.hold_table import DUTIES
 from hashmatch.workflow.inputs import text
 from hashmatch.workflow.outbox import CONTAINING, Outbox
@@ -39,17 +39,27 @@ class Outcomes(Consequences):
         earlier = self.outbox.get(log.txn, dispatch_id)
         was, was_settled, was_over = sending.state_of(earlier), _settled(earlier), _over(earlier)
         one = change(self.outbox)
+        became = sending.state_of(one)
+        if became is sending.State.FAILED and became is not was:
+            one = self._unless_needless(log, one)
+        late = was is sending.State.FAILED and became is sending.State.CONFIRMED
         over = int(_over(one)) - int(was_over)
         settled = int(_settled(one)) - int(was_settled)
-        if over or settled:
+        if over or settled or late:
             before, case = self._open(log, one.case_id)
             case.unsettled -= settled
             case.uncontained -= over * (one.verb in CONTAINING)
-            if was is sending.State.FAILED and cleared(case):
+            if late and cleared(case):
                 self._undo(log, case)  # it was thought not to have been done, so nobody asked for its undoing
             self._settle(log, case)
             self.store.put(log.txn, case, before)
         return one
+
+    def _unless_needless(self, log: Appending, one: DispatchRecord) -> DispatchRecord:
+        """What cannot be done, accepted by the service where it is not to be done any more."""
+        instead = self.undone(log.txn, one.case_id).get(one.id)
+        why = needless(self.store.get(log.txn, one.case_id), one, instead)
+        return self.outbox.supersede(log, one.id, by=SERVICE, why=why) if why else one
 
     def confirm(self, log: Appending, dispatch_id: str, *, failed: bool, problem: str = "") -> DispatchRecord:
         """What the platform says of an instruction.
@@ -81,7 +91,7 @@ class Outcomes(Consequences):
 
     def undone(self, txn: Txn, case_id: str) -> Mapping[str, str]:
         """The instructions of a case that were undone since, each with what undoes it."""
-        if all(review.decision != DECISION_CLEAR for review in self.store.get(txn, case_id).reviews):
+        if not ever_cleared(self.store.get(txn, case_id)):
             return {}  # as nearly every case: its instructions need not be looked at
         return sending.undone(self.outbox.of_case(txn, case_id))
 
@@ -96,7 +106,8 @@ class Outcomes(Consequences):
             if instead is None:
                 wanted.append(one)
             else:
-                change = partial(Outbox.supersede, log=log, dispatch_id=one.id, by=SERVICE, instead=instead)
+                why = f"undone since by {instead}"
+                change = partial(Outbox.supersede, log=log, dispatch_id=one.id, by=SERVICE, why=why)
                 self.dispatched(log, change, one.id)
         return wanted
 
@@ -196,5 +207,5 @@ def _over(one: DispatchRecord) -> bool:
 
 
 def _settled(one: DispatchRecord) -> bool:
-    """Whether nobody need wait for it any more: it is done, or a person has accepted that it is not."""
+    """Whether nobody need wait for it any more: it is done, or somebody has accepted that it is not."""
     return sending.state_of(one) is sending.State.CONFIRMED or bool(one.accepted_by)

@@ -19,6 +19,7 @@ from hashmatch.workflow.case_steps import SERVICE, Steps
 from hashmatch.workflow.plan import UNDO
 
 CLEARED = "cleared"  # reason of what is asked for since it was
+NOT_DONE = "its case was cleared: there is nothing to undo"  # of what the platform could not do
 MAX_SIBLINGS = 200  # cases that are worked again in one transaction since an entry of theirs was cleared
 
 
@@ -57,7 +58,7 @@ class Consequences(Steps):
         self.store.put_items(log.txn, case.id, sent)
 
     def _redo(self, log: Appending, case: Case) -> None:
-        """Asks again for what was undone when the case was cleared before."""
+        """Asks again for what was undone when the case was cleared before, or needed no undoing then."""
         asked: dict[tuple[str, str, str], DispatchRecord] = {}
         undone: dict[tuple[str, str, str], DispatchRecord] = {}
         suppressed = False
@@ -67,6 +68,8 @@ class Consequences(Steps):
             if one.verb in UNDO:
                 asked.setdefault((one.verb, *which), one)
                 undone.pop((one.verb, *which), None)
+                if sending.state_of(one) is sending.State.FAILED and one.accepted_by == SERVICE:
+                    undone[(one.verb, *which)] = one
             for verb in (verb for verb, undoing in UNDO.items() if undoing == one.verb):
                 if (verb, *which) in asked:
                     undone[(verb, *which)] = asked[(verb, *which)]
@@ -78,6 +81,8 @@ class Consequences(Steps):
         if suppressed:
             self._tell_lists(log, case, "unsuppress")
         self._end_undone(log, case)
+        if case.uncontained:
+            case.ClearField("contained_at")  # until what is asked for anew is done, too
 
     def _tell_lists(self, log: Appending, case: Case, verb: str) -> None:
         """Has the entries that matched set aside for a while, or no longer, each where its list is kept."""
@@ -91,12 +96,16 @@ class Consequences(Steps):
     def _undo(self, log: Appending, case: Case) -> None:
         """Asks for the undoing of everything that was asked for and not undone since, the latest first."""
         standing: dict[tuple[str, str, str], DispatchRecord] = {}
-        for one in list(self.outbox.of_case(log.txn, case.id)):
-            which = (one.destination, one.subject.content_id or one.verdict_id)
-            if one.verb in UNDO and sending.state_of(one) is not sending.State.FAILED:
+        sent = list(self.outbox.of_case(log.txn, case.id))
+        over = sending.undone(sent)
+        for one in sent:
+            which, state = (one.destination, one.subject.content_id or one.verdict_id), sending.state_of(one)
+            if one.verb in UNDO and state is not sending.State.FAILED:
                 standing[(UNDO[one.verb], *which)] = one
             elif one.verb in UNDO.values():
-                standing.pop((one.verb, *which), None)
+                # What was not undone, since it was asked for anew, stands even where asking anew came to nothing.
+                if state is sending.State.CONFIRMED or one.id not in over:
+                    standing.pop((one.verb, *which), None)
             elif one.verb == "notify":  # who was told of it is told that it was cleared
                 standing[(one.verb, *which)] = one
                 if one.reason == CLEARED:
@@ -109,16 +118,19 @@ class Consequences(Steps):
         self._end_undone(log, case)
 
     def _end_undone(self, log: Appending, case: Case) -> None:
-        """Nobody need look at what was given up and undone since; and what undoes it waits no longer than a lease."""
+        """Nobody need look at what was given up and undone since, or cannot be done and is not to be any more; and what
+        undoes something waits no longer than a lease."""
         sent = {one.id: one for one in self.outbox.of_case(log.txn, case.id)}
-        for dispatch_id, instead in sending.undone(sent.values()).items():
-            one = sent[dispatch_id]
-            if sending.state_of(one) in (sending.State.TIMED_OUT, sending.State.BURIED) and not one.accepted_by:
-                self.outbox.supersede(log, one.id, by=SERVICE, instead=instead)
-                case.unsettled -= 1
+        over = sending.undone(sent.values())
+        for one in sent.values():
+            why = needless(case, one, over.get(one.id))
+            if sending.state_of(one) not in sending.GIVEN_UP:
+                if one.id in over:
+                    self.outbox.make_way(log.txn, one.id, over[one.id], log.at)
+            elif why and one.accepted_by != SERVICE:
+                case.unsettled -= not one.accepted_by
                 case.uncontained -= one.verb in sending.CONTAINING
-            else:
-                self.outbox.make_way(log.txn, one.id, instead, log.at)
+                self.outbox.supersede(log, one.id, by=SERVICE, why=why)
 
     def _work_siblings_again(self, log: Appending, case: Case) -> None:
         """What an entry that was wrong here made elsewhere is to be looked at again, in transactions of their own."""
@@ -161,3 +173,16 @@ class Consequences(Steps):
             if case.tier == tier_of(0):
                 self._send(log, case, "page", "", case.subject, "worked again")
         self._settle(log, case)
+
+
+def needless(case: Case, one: DispatchRecord, instead: str | None) -> str:
+    """Why nobody need look at an instruction that is not done; "": somebody must. `instead` undoes it."""
+    if instead is not None:
+        return f"undone since by {instead}"
+    failed = sending.state_of(one) is sending.State.FAILED
+    return NOT_DONE if failed and one.verb in UNDO and cleared(case) else ""
+
+
+def ever_cleared(case: Case) -> bool:
+    """Whether anything of it can have been undone, whatever was decided since."""
+    return any(review.decision == DECISION_CLEAR for review in case.reviews)

@@ -16,6 +16,7 @@ from hashmatch.workflow.case import State, Step
 from hashmatch.workflow.case_facts import about, bits_within, cluster, state_of, this_round, told_plan, urge
 from hashmatch.workflow.case_outcomes import Outcomes
 from hashmatch.workflow.case_steps import SERVICE
+from hashmatch.workflow.consequences import ever_cleared
 from hashmatch.workflow.plan import FALLBACK, OF_SUBJECT, Clocks, Plan
 
 MAX_ITEMS = 500  # of one case: what is done to it whole is done while verdicts wait; more are the next case's
@@ -95,6 +96,8 @@ class Intake(Outcomes):
                 one.cluster = renumbered[one.cluster]
             self.store.put_items(log.txn, case.id, {one.verdict_id: one for one in moved})
         self._instruct(log, case, plan, item)
+        if ever_cleared(case):
+            self._end_undone(log, case)  # what is matched again is not undone any more
         self._keep_evidence(log, case, item)
         self.store.add_item(log.txn, case, item)
         if joined:

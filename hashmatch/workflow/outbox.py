@@ -178,14 +178,14 @@ class Outbox:
         elif due <= now + LEASE and undoing.HasField("due_at"):  # it may be being asked for again
             self._wake(txn, undoing, max(due, undoing.due_at.ToDatetime(UTC)))
 
-    def supersede(self, log: Appending, dispatch_id: str, *, by: str, instead: str) -> DispatchRecord:
-        """What the instruction `instead` has undone since is sent no more; nothing where it is done, or cannot be."""
+    def supersede(self, log: Appending, dispatch_id: str, *, by: str, why: str) -> DispatchRecord:
+        """What was undone since is sent no more and wants nobody, whoever accepted it; nothing where it is done."""
         one = self.get(log.txn, dispatch_id)
         state = state_of(one)
-        if one.accepted_by or state in (State.CONFIRMED, State.FAILED):
+        if one.accepted_by == by or state is State.CONFIRMED:
             return one
-        one.problem = one.accepted_why = f"undone since by {instead}"
-        one.accepted_by = by
+        one.accepted_by, one.accepted_why = by, why
+        one.problem = one.problem if state is State.FAILED else why  # the platform's word stays
         if state not in GIVEN_UP:
             self._settle(log, one, State.TIMED_OUT if state is State.DELIVERED else State.BURIED, log.at)
         self._tell(log, one, "ACCEPTED", by)

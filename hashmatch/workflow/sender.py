@@ -145,8 +145,11 @@ class Sender:
         else:
             sent = list(self._pools[name].map(lambda one: self._deliver(name, one), wanted))
         with self._ledger.changing() as log:
-            for one, outcome in zip(wanted, sent, strict=True):
-                self._write(log, name, one, outcome)
+            written = [self._write(log, name, one, outcome) for one, outcome in zip(wanted, sent, strict=True)]
+            # What was undone while it was being sent ends, and nobody is told; read once for each case.
+            for one in self._cases.still_wanted(log, [one for one in written if one is not None]):
+                if sending.state_of(one) in (State.TIMED_OUT, State.BURIED) and not one.accepted_by:
+                    self._given_up(log, one)
         return len(taken)
 
     def _deliver(self, name: str, one: DispatchRecord) -> Outcome:
@@ -158,7 +161,8 @@ class Sender:
             trace.exception("unforeseen error while sending to %s", name)
             return NotTaken(f"unforeseen: {type(e).__name__}")
 
-    def _write(self, log: Appending, name: str, one: DispatchRecord, outcome: Outcome) -> None:
+    def _write(self, log: Appending, name: str, one: DispatchRecord, outcome: Outcome) -> DispatchRecord | None:
+        """The instruction as it is now, where that was no success."""
         cases, breaker = self._cases, self._breakers[name]
         if isinstance(outcome, Receipt):
             self._breakers[name] = breaker.succeeded()
@@ -167,10 +171,10 @@ class Sender:
                 cases.dispatched(log, lambda box: box.delivered(log, one.id, log.at), one.id)
                 cases.dispatched(log, lambda box: box.confirm(log, one.id, failed=False), one.id)
             elif was_delivered and one.asked_again >= ASKED_AGAIN:
-                self._given_up(log, cases.dispatched(log, lambda box: box.missed(log, one.id), one.id))
+                return cases.dispatched(log, lambda box: box.missed(log, one.id), one.id)
             else:
                 cases.dispatched(log, lambda box: box.delivered(log, one.id, log.at), one.id)
-            return
+            return None
         if isinstance(outcome, Gone):
             if name not in self._disabled:
                 trace.error("destination '%s' is disabled until a restart: %s", name, outcome)
@@ -182,11 +186,7 @@ class Sender:
         when = None
         if not refused:
             when = schedule.again(one.attempts + 1, now=log.at, jitter=random.random(), retry_after=after)
-        if one.id in cases.undone(log.txn, one.case_id):
-            when = log.at  # then it ends, and what undoes it has its turn
-        told = cases.dispatched(log, lambda box: box.not_delivered(log, one.id, str(outcome), when), one.id)
-        if when is None:
-            self._given_up(log, told)
+        return cases.dispatched(log, lambda box: box.not_delivered(log, one.id, str(outcome), when), one.id)
 
     def _given_up(self, log: Appending, one: DispatchRecord) -> None:
         """Tells a person, where it is urgent; what was to page is not paged about."""

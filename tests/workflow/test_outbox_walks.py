@@ -1,8 +1,9 @@
 """Walks of instructions through the real outbox, sender and store, with whatever may happen to them on the way.
 
 The platform answers well, badly, falsely or not at all, and says things late; processes die between any two lines of
-the sender; people decide, send again and accept; the clock is set. Whatever it was: no illegal state, instructions of
-a subject in their order, none after what undid it, and none lost.
+the sender; people decide, send again and accept, while something is being sent, too; the clock is set. Whatever it was:
+no illegal state, instructions of a subject in their order, none after what undid it, none lost, and no case that waits
+for what nobody wants any more.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import zlib
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hashmatch.delivery.dispatch import Gone, NotTaken, Receipt, RefusedForGood
 from hashmatch.errors import Forbidden, Refused
 from hashmatch.roles import Role
 from hashmatch.store.check import Report
+from hashmatch.workflow.case import State as CaseState
+from hashmatch.workflow.case_facts import cleared
+from hashmatch.workflow.case_facts import state_of as case_state
+from hashmatch.workflow.case_steps import SERVICE
 from hashmatch.workflow.check import check_cases
-from hashmatch.workflow.outbox import GIVEN_UP, NEXT, State, state_of, undone
+from hashmatch.workflow.outbox import ASKED_AGAIN, CONFIRM_WITHIN, GIVEN_UP, NEXT, State, state_of, undone
+from hashmatch.workflow.plan import UNDO
 from hashmatch.workflow.sender import Line, Sender
 
 from .conftest import START, Work
@@ -30,10 +36,12 @@ ANSWERS = (
 )  # fmt: skip
 CLOCK = [timedelta(**by) for by in ({"seconds": 40}, {"hours": 1}, {"hours": 17}, {"days": 2}, {"hours": -1},
                                     {"days": -2})]  # fmt: skip
+MEANWHILE = st.sampled_from(["nothing", "clear", "confirm", "reopen", "accept"])  # while something is being sent
 STEPS = st.one_of(
     st.tuples(st.just("match"), st.integers(0, 1), st.integers(0, 2)),
     st.tuples(st.just("send"), st.integers(0, 2**16), st.integers(0, 7)),
-    st.tuples(st.just("send"), st.integers(0, 2**16), st.just(0)),
+    st.tuples(st.just("send"), st.integers(0, 2**16), st.just(0), MEANWHILE),
+    st.tuples(st.just("ignored"), st.integers(1, ASKED_AGAIN + 2), MEANWHILE),
     st.tuples(st.just("say"), st.integers(0, 7), st.booleans()),
     st.tuples(st.sampled_from(["retry", "accept"]), st.integers(0, 7)),
     st.tuples(st.just("decide"), st.integers(0, 2), st.booleans()),
@@ -73,6 +81,7 @@ class World:
 
     def __init__(self, state):
         self.state, self.now, self.seed, self.cases = state, START, None, []
+        self.ignores, self.meanwhile, self.undone = False, "nothing", {}
         self.attempts, self.bodies, self.wrong, self.lock = {}, {}, [], threading.Lock()
         self.done = []  # the keys of what an idempotent receiver did
         self.start()
@@ -100,12 +109,14 @@ class World:
             case = self.work.match(f"u{given_[0]}", content=f"c{given_[1]}").id
             self.cases += [case] if case not in self.cases else []
         elif name == "send":
-            self.seed, self.ledger.left = given_
-            try:
-                self.sender.send(self.name)
-            except Died:
-                self.end()
-                self.start()
+            self.seed, self.ledger.left, *meanwhile = given_
+            self.send(*meanwhile)
+        elif name == "ignored":  # the platform takes everything, and says nothing
+            self.ignores, self.ledger.left = True, 0
+            for hour in range(given_[0]):
+                self.send(given_[1] if hour == given_[0] - 1 else "nothing")
+                self.set(self.now + CONFIRM_WITHIN)
+            self.ignores = False
         elif name == "clock":
             self.set(self.now + given_[0])
         elif self.cases and name in ("decide", "reopen"):
@@ -116,6 +127,28 @@ class World:
                 self.work.do("confirm", one, failed=given_[1])
             else:
                 self.work.do(name, one, **({"by": "lea", "why": "x"} if name == "accept" else {}))
+
+    def send(self, meanwhile="nothing"):
+        self.meanwhile, self.undone = meanwhile, self.all_undone()
+        try:
+            self.sender.send(self.name)
+        except Died:
+            self.end()
+            self.start()
+
+    def act(self, dispatch):
+        """What a person does while the first of what was taken is being sent."""
+        meanwhile, self.meanwhile = self.meanwhile, "nothing"
+        with suppress(Refused, Forbidden):
+            if meanwhile in ("clear", "confirm"):
+                self.person("decide", dispatch.case_id, meanwhile == "confirm")
+            elif meanwhile == "reopen":
+                self.person("reopen", dispatch.case_id)
+            elif meanwhile == "accept":
+                self.work.do("accept", dispatch.key, by="lea", why="x")
+
+    def all_undone(self):
+        return {id_: by for case_id in self.cases for id_, by in undone(self.work.dispatches(case_id)).items()}
 
     def person(self, name, case_id, *confirm):
         who = {"by": "lea", "roles": frozenset(Role), "reason_codes": ["X"]}
@@ -131,8 +164,9 @@ class World:
         with self.lock:
             number = self.attempts[dispatch.key] = self.attempts.get(dispatch.key, 0) + 1
             self.watch(dispatch)
-        said = "confirmed"
-        if self.seed is not None:
+            self.act(dispatch)
+        said = "taken" if self.ignores else "confirmed"
+        if self.seed is not None and not self.ignores:
             about = f"{dispatch.verb} {dispatch.content_id} {dispatch.key[-6:]} {number} {self.seed}"
             said = ANSWERS[zlib.crc32(about.encode()) % len(ANSWERS)]
         if said in ("taken", "confirmed", "lost", "dies late") and dispatch.key not in self.done:
@@ -156,7 +190,7 @@ class World:
             self.wrong.append(f"{one.verb} is sent and is {state_of(one)}")
         if state_of(one) is State.REQUESTED and one.id != min(waiting(sent.values(), one), key=sequence).id:
             self.wrong.append(f"{one.verb} is sent out of turn")
-        if one.id in undone(other for other in sent.values() if other.case_id == one.case_id):
+        if one.id in self.undone:  # before it was taken
             self.wrong.append(f"{one.verb} is sent, and was undone")
         if self.bodies.setdefault((one.id, one.sequence), dispatch.body()) != dispatch.body():
             self.wrong.append(f"{one.verb} is another than before")
@@ -188,10 +222,26 @@ class World:
         self.start()
         self.seed = None
         for _ in range(3):
+            self.undone = self.all_undone()
             while self.sender.send(self.name):
-                pass
+                self.undone = self.all_undone()
             self.set(self.now + timedelta(hours=17))
-        assert {state_of(one) for one in self.sent()} <= {State.CONFIRMED, *GIVEN_UP}
+        sent = {one.id: one for one in self.sent()}
+        assert {state_of(one) for one in sent.values()} <= {State.CONFIRMED, *GIVEN_UP}
+        over = [sent[id_] for id_ in self.all_undone()]
+        assert all(one.accepted_by == SERVICE or state_of(one) is State.CONFIRMED for one in over)
+        for case_id in self.cases:
+            self.closes(self.work.get(case_id))
+
+    def closes(self, case):
+        """A case that was cleared waits for a person only where something could not be undone, or be told."""
+        waits = {
+            one.verb for one in self.work.dispatches(case.id)
+            if state_of(one) is not State.CONFIRMED and not one.accepted_by
+        }  # fmt: skip
+        if cleared(case):
+            assert case_state(case) is CaseState.CLOSED or waits
+            assert not waits & {*UNDO}
 
 
 def sequence(one):
@@ -209,6 +259,17 @@ def waiting(sent, one):
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, min_size=5, max_size=30))
+@example([("ignored", ASKED_AGAIN + 2, "clear")])  # it is undone during its last re-ask
+@example(
+    [
+        ("ignored", ASKED_AGAIN + 2, "nothing"),
+        ("accept", 0),
+        ("decide", 0, False),
+        ("send", 0, 0, "nothing"),
+        ("reopen", 0),
+        ("decide", 0, True),
+    ]
+)  # a person accepts it before the service undoes it
 def test_no_walk_loses_doubles_or_misorders_an_instruction(tmp_path_factory, steps):
     state = tmp_path_factory.mktemp("walk")
     world = World(state)

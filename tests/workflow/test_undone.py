@@ -175,7 +175,7 @@ def test_what_the_platform_said_it_could_not_do_is_not_asked_for_once_the_case_w
         (one,) = work.dispatches(case.id)
         work.confirm(one.id, failed=True)
         decide(work, case, confirm=False)
-        assert fates(work, case) == [("restrict", "FAILED", "")]
+        assert fates(work, case) == [("restrict", "FAILED", "hashmatch")]
         with pytest.raises(Refused, match="case was cleared"):
             work.do("retry", one.id)
         work.confirm(one.id)  # it was done after all
