@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -62,3 +63,4 @@ def _say(url: str, args: argparse.Namespace) -> None:
         format.emit({"url": url, "user": args.user})
     else:
         print(f"an imitation of the CyberTipline, for tests, is at {url} for user {args.user}")
+    sys.stdout.flush()  # whoever started it and reads a pipe waits for this line

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -132,11 +133,17 @@ sys.exit(args.run(args))
 """
 
 
+@contextmanager
 def started(*words):
-    return subprocess.Popen(
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "simulate", "cybertipline", *words], text=True,
-        cwd=os.path.join(os.path.dirname(__file__), ".."), stdout=subprocess.PIPE,
-    )  # fmt: skip
+        cwd=os.path.join(os.path.dirname(__file__), ".."), stdout=subprocess.PIPE, env=buffered,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:  # a test that fails must not wait for it for ever
+            process.kill()
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
