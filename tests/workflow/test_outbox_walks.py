@@ -228,20 +228,30 @@ class World:
             self.set(self.now + timedelta(hours=17))
         sent = {one.id: one for one in self.sent()}
         assert {state_of(one) for one in sent.values()} <= {State.CONFIRMED, *GIVEN_UP}
-        over = [sent[id_] for id_ in self.all_undone()]
-        assert all(one.accepted_by == SERVICE or state_of(one) is State.CONFIRMED for one in over)
+        for one in (sent[id_] for id_ in self.all_undone()):
+            assert one.accepted_by == SERVICE or state_of(one) is State.CONFIRMED
         for case_id in self.cases:
             self.closes(self.work.get(case_id))
 
     def closes(self, case):
         """A case that was cleared waits for a person only where something could not be undone, or be told."""
-        waits = {
-            one.verb for one in self.work.dispatches(case.id)
-            if state_of(one) is not State.CONFIRMED and not one.accepted_by
-        }  # fmt: skip
+        open_ = [one for one in self.work.dispatches(case.id) if state_of(one) is not State.CONFIRMED]
+        waits = {one.verb for one in open_ if not one.accepted_by}
         if cleared(case):
             assert case_state(case) is CaseState.CLOSED or waits
             assert not waits & {*UNDO}
+            self.stands_not(case)
+
+    def stands_not(self, case):
+        """Nothing that was done stands in a case that was cleared, unless a person must look, or has."""
+        standing = {}
+        for one in self.work.dispatches(case.id):
+            about = one.subject.content_id or one.verdict_id
+            if one.verb in UNDO and state_of(one) is State.CONFIRMED:
+                standing[UNDO[one.verb], about] = one
+            elif one.verb in UNDO.values() and (state_of(one) is State.CONFIRMED or one.accepted_by != SERVICE):
+                standing.pop((one.verb, about), None)
+        assert not standing
 
 
 def sequence(one):
