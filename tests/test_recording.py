@@ -83,8 +83,12 @@ def test_who_leaves_parts_nothing_sealed_from_its_verdict(tmp_path):
     async def conversation():
         async with serving(tmp_path) as service:
             for number in range(40):
-                leaving = judging(service, number)
-                await asyncio.sleep(number / 2000)
+                leaving, before = judging(service, number), len(sealed(service))
+                # Before anything is sealed, in the midst of it, and once something is.
+                for _ in range(number):
+                    await asyncio.sleep(0.0005)
+                while number % 2 and len(sealed(service)) == before and not leaving.done():
+                    await asyncio.sleep(0.001)
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
             await judging(service, 41)

@@ -111,6 +111,7 @@ def list_(args: argparse.Namespace) -> int:
 
 def propose(args: argparse.Namespace) -> int:
     text = policy_file.text_of(None if args.built_in else args.file or args.settings.policy)
+    policy_file.accepted(text)  # before the transaction, in which verdicts wait: it may take seconds
     with log_opening.changing(args) as ledger, ledger.changing() as log:
         made = PolicyStore(ledger.env).change(log, text, by=by(), reason=args.reason)
     if made.state == POLICY_STATE_IN_FORCE:
@@ -119,8 +120,11 @@ def propose(args: argparse.Namespace) -> int:
 
 
 def approve(args: argparse.Namespace) -> int:
-    with log_opening.changing(args) as ledger, ledger.changing() as log:
-        version = PolicyStore(ledger.env).approve(log, args.version, by=by()).version
+    with log_opening.changing(args) as ledger:
+        with ledger.env.read() as txn:
+            PolicyStore(ledger.env).hold_against_rules(txn)
+        with ledger.changing() as log:
+            version = PolicyStore(ledger.env).approve(log, args.version, by=by()).version
     return _told(args, version, "is in force")
 
 

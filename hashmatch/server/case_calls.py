@@ -31,8 +31,9 @@ class CaseCalls:
         self._office, self._sandbox = service.office, service.sandbox
         self._ledger, self._cases = service.ledger, service.office.cases
         self._threads = Threads("calls about cases", THREADS, MAX_CALLS, RETRY_SECONDS)
-        # Threads of their own: a platform that is slow to give its media keeps no case from being worked.
-        self._fetching = Threads("looks at evidence", THREADS, MAX_CALLS, RETRY_SECONDS)
+        # Threads of their own: what may take seconds, such as fetching media from the platform or checking a policy,
+        # keeps no case from being worked.
+        self._fetching = Threads("looks at evidence and policies", THREADS, MAX_CALLS, RETRY_SECONDS)
 
     def close(self, seconds: float) -> bool:
         """Waits for the calls that have begun; False where one takes longer."""

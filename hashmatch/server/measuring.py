@@ -7,11 +7,8 @@ most a tenth of the time.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import subprocess
-import sys
 import threading
 import time
 from typing import Any, Final
@@ -19,6 +16,8 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, generate_latest
 
 from hashmatch.config import Settings
+from hashmatch.errors import Unavailable
+from hashmatch.server.computing import computed
 from hashmatch.server.kpi_metrics import Figures
 
 FIRST_SECONDS: Final = 10.0  # after the start at most: a server that starts has more urgent things to do
@@ -40,7 +39,7 @@ class Measuring:
         self._figures, self._registry = Figures(), CollectorRegistry()
         self._registry.register(self._figures)
         self._stopping = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None  # written by the thread of `_run` alone
+        self._pid = 0  # written by the thread of `_run` alone
         self._thread = threading.Thread(target=self._run, name="measuring", daemon=True)
         if self._every:
             self._thread.start()
@@ -48,7 +47,7 @@ class Measuring:
     @property
     def pid(self) -> int:
         """Of the process that computes now, or did last; 0 before the first."""
-        return self._process.pid if self._process is not None else 0
+        return self._pid
 
     def text(self) -> bytes:
         """What was computed last, in Prometheus' text format."""
@@ -77,24 +76,12 @@ class Measuring:
 
     def _told(self) -> dict[str, Any] | None:
         """The figures as they are now; None where they cannot be had, or nobody waits for them any more."""
-        command = [sys.executable, "-m", "hashmatch.server.measure", json.dumps(self._order)]
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            self._process = process
-            while True:
-                try:
-                    told, problem = process.communicate(timeout=0.2)
-                    break
-                except subprocess.TimeoutExpired:
-                    if self._stopping.is_set():
-                        process.kill()
-        if self._stopping.is_set():
-            return None
         try:
-            found: dict[str, Any] = json.loads(told)
-        except ValueError:
-            said = problem.decode(errors="replace").strip().rpartition("\n")[2]
-            trace.warning("the figures for metrics could not be computed: %s", said or f"ended ({process.returncode})")
+            return computed(self._order, self._stopping, self._began)
+        except Unavailable as e:
+            if not self._stopping.is_set():
+                trace.warning("the figures for metrics could not be computed: %s", e)
             return None
-        return found
+
+    def _began(self, pid: int) -> None:
+        self._pid = pid

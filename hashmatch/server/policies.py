@@ -68,7 +68,7 @@ class PolicyCalls(CaseCalls):
 
         try:
             # Before the transaction: to hold each rule against all others may take seconds, and verdicts wait for it.
-            await self._threads.run(policy_file.accepted, request.policy)
+            await self._fetching.run(policy_file.accepted, request.policy)
             return cases_pb2.ProposePolicyResponse(policy=await self._step(step))
         except BadConfig as e:  # of the caller, not of this server
             raise Malformed(str(e), field="policy") from e
@@ -79,11 +79,16 @@ class PolicyCalls(CaseCalls):
         convert.refuse_unknown_fields(request)
         by = person()
 
+        def check() -> None:
+            with self._ledger.env.read() as txn:
+                PolicyStore(self._ledger.env).hold_against_rules(txn)
+
         def step(log: Appending, _cases: Casework) -> PolicyRecord:
             store = PolicyStore(self._ledger.env)
             store.approve(log, request.version, by=by)
             return next(store.records(log.txn))
 
+        await self._fetching.run(check)
         return cases_pb2.ApprovePolicyResponse(policy=await self._step(step))
 
     async def WithdrawPolicy(
@@ -114,7 +119,7 @@ class PolicyCalls(CaseCalls):
                 version=policy.version, meaning=policy.meaning, rules=len(policy.rules),
             )  # fmt: skip
 
-        return await self._threads.run(read)
+        return await self._fetching.run(read)
 
     async def ExplainVerdict(
         self, request: cases_pb2.ExplainVerdictRequest, context: Context

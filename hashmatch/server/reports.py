@@ -100,7 +100,7 @@ class ReportCalls(CaseCalls):
                 target=sealed, recipient=request.recipient, by=by, most=MAX_DISCLOSED, number=request.package or 1,
             )  # fmt: skip
 
-        told = await self._threads.run(make)
+        told = await self._fetching.run(make)  # media may have to be fetched from the platform
         for piece in _pieces(sealed):
             yield cases_pb2.DiscloseInquiryResponse(chunk=piece)
         yield cases_pb2.DiscloseInquiryResponse(

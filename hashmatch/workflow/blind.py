@@ -96,8 +96,8 @@ class Blind:
 
     def waiting(self, txn: Txn, name: str) -> Iterator[BlindReview]:
         """Those that wait for somebody, without what the first person decided."""
-        for _, row in self._reviews.under(txn, b""):
-            if row.assigned_to == name and not row.second:
+        for row in _unsaid(txn, self._due, self._reviews):
+            if row.assigned_to == name:
                 row.ClearField("first")
                 row.ClearField("first_by")
                 row.ClearField("permille")  # it, and "high impact", would say as much
@@ -192,9 +192,11 @@ def pairs(env: Env, txn: Txn) -> Iterator[tuple[str, str]]:
 
 def unsaid(env: Env, txn: Txn) -> Iterator[BlindReview]:
     """Second looks that nobody has said yet."""
-    found = Keys(env, tables.BLIND_DUE).since(txn, b"")
-    rows = Messages(env, tables.BLIND_REVIEWS, BlindReview)
-    return (row for key, _ in found if (row := rows.get(txn, key[_TIME_BYTES:])) is not None)
+    return _unsaid(txn, Keys(env, tables.BLIND_DUE), Messages(env, tables.BLIND_REVIEWS, BlindReview))
+
+
+def _unsaid(txn: Txn, due: Keys, rows: Messages[BlindReview]) -> Iterator[BlindReview]:
+    return (row for key, _ in due.since(txn, b"") if (row := rows.get(txn, key[_TIME_BYTES:])) is not None)
 
 
 def undecided(case: Case) -> Case:

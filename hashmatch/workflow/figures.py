@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from hashmatch.audit.ledger import Ledger
 from hashmatch.errors import Malformed, NotFound
-from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_UNSPECIFIED, VerdictRecord
+from hashmatch.v1.audit_pb2 import NO_CASE_FAILED, NO_CASE_UNSPECIFIED, Revealed, VerdictRecord
 from hashmatch.v1.cases_pb2 import DECISION_CONFIRM, Case, CaseItem, CaseState
 from hashmatch.v1.common_pb2 import FINDING_MATCH
 from hashmatch.workflow import blind, kpi
@@ -111,7 +111,13 @@ def figures(
                 outcomes.append(outcome_of(item, item.verdict_id in asked, decided))
         facts += _report_facts(ledger, case, items)
     matches = []
-    for record in _matches(ledger, last):
+    shown: list[Revealed] = []
+    for event in _events(ledger, last):
+        if event.HasField("revealed"):
+            shown.append(event.revealed)
+        if not event.HasField("verdict") or event.verdict.finding != FINDING_MATCH:
+            continue
+        record = event.verdict
         matches.append(record.verdict_id)
         if not record.case_id:
             justified = record.no_case not in (NO_CASE_UNSPECIFIED, NO_CASE_FAILED)
@@ -121,7 +127,6 @@ def figures(
         milestone: {tier: getattr(one, clock) for tier, one in enumerate(policy.clocks)}
         for milestone, clock in CLOCKS.items()
     }
-    shown = [event.revealed for event in _events(ledger) if event.HasField("revealed")]
     with ledger.env.read() as txn:
         looked_twice, unsaid = list(blind.pairs(ledger.env, txn)), list(blind.unsaid(ledger.env, txn))
     return Figures(
@@ -170,19 +175,15 @@ def _report_facts(ledger: Ledger, case: Case, items: Iterable[CaseItem]) -> Iter
         )  # fmt: skip
 
 
-def _events(ledger: Ledger) -> Iterator[Any]:
+def _events(ledger: Ledger, last: int) -> Iterator[Any]:
+    """Up to that sequence: what comes during the reading is the next time's."""
     after = 0
     while page := ledger.events(after=after, limit=PAGE, opened=False):
-        yield from page
+        for event in page:
+            if event.sequence > last:
+                return
+            yield event
         after = page[-1].sequence
-
-
-def _matches(ledger: Ledger, last: int) -> Iterator[VerdictRecord]:
-    for event in _events(ledger):
-        if event.sequence > last:
-            return
-        if event.HasField("verdict") and event.verdict.finding == FINDING_MATCH:
-            yield event.verdict
 
 
 def told(found: Figures) -> dict[str, Any]:

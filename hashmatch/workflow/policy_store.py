@@ -162,6 +162,15 @@ class PolicyStore:
         self._log(log, policy.version, by, proposal.reason, step="PROPOSED")
         return proposal
 
+    def hold_against_rules(self, txn: Txn) -> None:
+        """Checks what is proposed before `approve` does: that may take seconds, for which verdicts would wait there.
+
+        Raises:
+            BadConfig: it has an error.
+        """
+        if (proposal := self.proposal(txn)) is not None:
+            policy_file.accepted(self.text(txn, proposal.version))
+
     def approve(self, log: Appending, version: str, *, by: str) -> Policy:
         """Puts into force what another person proposed.
 
@@ -209,7 +218,7 @@ class PolicyInForce:
                 return self._known
             given = self._store.text(txn, version)
         try:
-            self._known = policy_file.accepted(given)
+            self._known = policy_file.parse(given)  # it was held against all rules before it came into force
         except HashmatchError as e:
             self._broken = version
             trace.error("policy %s cannot be read by this version; %s stays: %s", version, self._known.version, e)

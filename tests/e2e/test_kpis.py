@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -10,7 +12,7 @@ import pytest
 from pictures import png
 
 from hashmatch.errors import Unavailable
-from hashmatch.server.kpis import computed
+from hashmatch.server.computing import computed
 from hashmatch.types import Subject
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 from hashmatch.v1.kpis_pb2 import KPI_MILESTONE_DECIDED
@@ -58,8 +60,21 @@ def test_a_lead_is_told_the_figures_that_the_verb_tells(deployment):
         deployment.run("kpi", f"--days={days}", expect=65)
 
 
-def test_figures_that_cannot_be_computed_are_no_figures(tmp_path, caplog):
+def test_figures_that_cannot_be_computed_are_no_figures(tmp_path):
     order = {"state": str(tmp_path), "policy": str(tmp_path / "none.toml"), "parent": os.getpid()}
-    with pytest.raises(Unavailable, match="could not be computed"):
-        computed(order)
-    assert "could not be computed: " in caplog.text
+    with pytest.raises(Unavailable, match=r"none\.toml"):
+        computed(order, threading.Event())
+
+
+def test_a_reading_that_nobody_waits_for_any_more_is_ended(tmp_path):
+    stopping, began = threading.Event(), []
+    stopping.set()
+    with pytest.raises(Unavailable, match="ended"):
+        computed({"state": "/dev/stdin", "parent": os.getpid()}, stopping, lambda pid: began.append(halted(pid)))
+    assert began == [True]
+
+
+def halted(pid):
+    """One that hangs."""
+    os.kill(pid, signal.SIGSTOP)
+    return True
