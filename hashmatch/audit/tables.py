@@ -41,6 +41,7 @@ The workflow's tables, whose rows are messages of cases.proto and reports.proto 
     pages          page id                          → PageRecord
     pages_open     page id                          → nothing        those that are not over
     blind_reviews  case id, 0, round u32            → BlindReview
+    blind_due      due µs u64, key in blind_reviews  → nothing        of those that nobody has said
     reviewers      name                             → count          decisions that somebody made
     feedback       LIST/ENTRY, 0, case id           → RIGHT, WRONG   what reviewers made of an entry
     policies       version                          → text           policies that were proposed or in force

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,9 +17,9 @@ from hashmatch.delivery.paging.opsgenie import Opsgenie
 from hashmatch.delivery.paging.pagerduty import PagerDuty
 from hashmatch.delivery.paging.smtp import Smtp
 from hashmatch.delivery.paging.webhook import Hook, Webhook
-from hashmatch.delivery.standard_webhooks import Secret
 from hashmatch.errors import Malformed
 from hashmatch.workflow.paging_toml import authority, egress, known, secrets, table, text
+from hashmatch.workflow.secret_file import SecretFile
 
 KINDS: Final = frozenset({"pagerduty_key_file", "opsgenie_key_file", "webhook", "webhook_secrets", "email"})
 PORTS: Final = {"starttls": 587, "implicit": 465}
@@ -72,7 +73,7 @@ def _webhook(users: Contacts, given: Mapping[str, Any], where: str) -> tuple[Cha
     for person, one in users.items():
         at = f"contacts.{person}."
         try:
-            signing = tuple(Secret(line.strip()) for line in secrets(one, "webhook_secrets", at))
+            signing = SecretFile(Path(text(one, "webhook_secrets", at)))
         except Malformed as e:
             raise Malformed(e.problem, field=f"{at}webhook_secrets") from None
         hooks[person] = Hook(opened(_url(one, at, "", "webhook")), signing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -24,7 +24,7 @@ class Hook:
     """One person's endpoint."""
 
     http: GuardedHttp = field(repr=False)
-    secrets: Sequence[Secret] = field(repr=False)
+    secrets: Iterable[Secret] = field(repr=False)
 
 
 class Webhook:

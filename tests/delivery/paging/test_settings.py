@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashmatch.delivery.paging.reaching import reach
+from hashmatch.delivery.standard_webhooks import new_secret
 from hashmatch.errors import BadConfig
 from hashmatch.workflow.paging import drill, pages, raise_page, wording
 from hashmatch.workflow.paging_settings import parse
@@ -102,6 +103,19 @@ def test_everybody_is_reached_through_what_they_have(read, tls):
     assert {path for path, _, _ in service.asked} == {"/pagerduty", "/opsgenie/v2/alerts", "/ana"}
     assert len(post.mails) == 2
     assert all(wording(page).encode() in mail and b"https://console.example/cases/c_1" in mail for mail in post.mails)
+
+
+def test_what_signs_a_webhook_is_exchanged_without_a_restart(read, files, tls):
+    with serving(tls) as service, posting(tls) as post:
+        found = parse(read(TEXT.replace("port = 25", f"port = {post.port}"), str(service.port)))
+        page = raise_page("pg_1", "c_1", 0, NOW)
+        send = pages(page, found.rota, NOW).sends[0]
+        (files / "signing").write_text(f"{new_secret()}\n{new_secret()}\n")
+        reach(found.channels_of("ana"), found.note(page, send), every=True)
+        found.close()
+    (signed,) = [headers for path, headers, _ in service.asked if path == "/ana"]
+    signature = next(value for name, value in signed.items() if name.lower() == "webhook-signature")
+    assert len(signature.split()) == 2
 
 
 def test_a_note_is_the_page(read):
