@@ -107,10 +107,14 @@ def test_everybody_is_reached_through_what_they_have(read, tls):
 
 def test_what_signs_a_webhook_is_exchanged_without_a_restart(read, files, tls):
     with serving(tls) as service, posting(tls) as post:
-        found = parse(read(TEXT.replace("port = 25", f"port = {post.port}"), str(service.port)))
+        exchanged = files / "exchanged"
+        exchanged.touch(0o600)
+        exchanged.write_text(new_secret())
+        told = TEXT.replace("port = 25", f"port = {post.port}").replace("HERE/signing", "HERE/exchanged")
+        found = parse(read(told, str(service.port)))
         page = raise_page("pg_1", "c_1", 0, NOW)
         send = pages(page, found.rota, NOW).sends[0]
-        (files / "signing").write_text(f"{new_secret()}\n{new_secret()}\n")
+        exchanged.write_text(f"{new_secret()}\n{new_secret()}\n")
         reach(found.channels_of("ana"), found.note(page, send), every=True)
         found.close()
     (signed,) = [headers for path, headers, _ in service.asked if path == "/ana"]
