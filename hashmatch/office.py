@@ -198,6 +198,8 @@ def adopt_policy(ledger: Ledger, settings: Settings) -> None:
     """
     text = policy_file.text_of(settings.policy)
     store = PolicyStore(ledger.env)
+    policy_file.accepted(text)  # before the transaction, in which verdicts of other processes wait
+    policy_store.check_in_force(ledger.env)
     with ledger.changing() as log:
         store.keep_persons(log.txn, settings.policy_persons)
         policy_store.start(log, store, text, named=settings.policy is not None, alone=settings.policy_persons == 1)

@@ -21,7 +21,7 @@ from hashmatch.store.lists import ListStore
 from hashmatch.v1.cases_pb2 import POLICY_STATE_IN_FORCE, PolicyRecord, PolicyState
 from hashmatch.workflow import policy_check, policy_file
 from hashmatch.workflow.policy_rows import Shown
-from hashmatch.workflow.policy_store import PolicyStore
+from hashmatch.workflow.policy_store import PolicyStore, check_proposed
 from hashmatch.workflow.policy_trial import explained
 
 
@@ -121,8 +121,7 @@ def propose(args: argparse.Namespace) -> int:
 
 def approve(args: argparse.Namespace) -> int:
     with log_opening.changing(args) as ledger:
-        with ledger.env.read() as txn:
-            PolicyStore(ledger.env).hold_against_rules(txn)
+        check_proposed(ledger.env)
         with ledger.changing() as log:
             version = PolicyStore(ledger.env).approve(log, args.version, by=by()).version
     return _told(args, version, "is in force")

@@ -16,7 +16,7 @@ from hashmatch.v1.audit_pb2 import Event
 from hashmatch.v1.cases_pb2 import PolicyFinding, PolicyRecord, Tier
 from hashmatch.workflow import policy_check, policy_file
 from hashmatch.workflow.casework import Casework
-from hashmatch.workflow.policy_store import PolicyStore
+from hashmatch.workflow.policy_store import PolicyStore, check_proposed
 from hashmatch.workflow.policy_trial import explained
 
 READERS = frozenset(Role) - {Role.UPLOADER, Role.DETAIL}
@@ -79,16 +79,12 @@ class PolicyCalls(CaseCalls):
         convert.refuse_unknown_fields(request)
         by = person()
 
-        def check() -> None:
-            with self._ledger.env.read() as txn:
-                PolicyStore(self._ledger.env).hold_against_rules(txn)
-
         def step(log: Appending, _cases: Casework) -> PolicyRecord:
             store = PolicyStore(self._ledger.env)
             store.approve(log, request.version, by=by)
             return next(store.records(log.txn))
 
-        await self._fetching.run(check)
+        await self._fetching.run(check_proposed, self._ledger.env)
         return cases_pb2.ApprovePolicyResponse(policy=await self._step(step))
 
     async def WithdrawPolicy(

@@ -59,21 +59,28 @@ def text_of(file: Path | None) -> str:
         raise BadConfig(f"cannot read the policy {file}: {e}") from e
 
 
-@lru_cache(maxsize=2)  # what is checked before a transaction is not checked at length again inside
 def accepted(text: str, where: str = "") -> Policy:
     """A policy that may be put into force. `where` names it in errors.
+
+    The first time that takes seconds, of a large one; afterwards it is known, whichever way it went.
 
     Raises:
         BadConfig: it has an error; says which.
     """
     named = f"policy {where}".strip()
     try:
-        policy = parse(text)
+        policy, errors = _checked(text)
     except Malformed as e:
         raise BadConfig(f"{named}: {e}") from e
-    if errors := [f"{one.where}: {one.what}" for one in check(policy) if one.error]:
+    if errors:
         raise BadConfig(f"{named}: {'; '.join(errors)}")
     return policy
+
+
+@lru_cache(maxsize=4)  # what is checked before a transaction is not checked at length again inside
+def _checked(text: str) -> tuple[Policy, tuple[str, ...]]:
+    policy = parse(text)
+    return policy, tuple(f"{one.where}: {one.what}" for one in check(policy) if one.error)
 
 
 def parse(text: str) -> Policy:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Final, overload
@@ -162,15 +163,6 @@ class PolicyStore:
         self._log(log, policy.version, by, proposal.reason, step="PROPOSED")
         return proposal
 
-    def hold_against_rules(self, txn: Txn) -> None:
-        """Checks what is proposed before `approve` does: that may take seconds, for which verdicts would wait there.
-
-        Raises:
-            BadConfig: it has an error.
-        """
-        if (proposal := self.proposal(txn)) is not None:
-            policy_file.accepted(self.text(txn, proposal.version))
-
     def approve(self, log: Appending, version: str, *, by: str) -> Policy:
         """Puts into force what another person proposed.
 
@@ -248,6 +240,29 @@ class ClocksInForce(Sequence[Clocks]):
     def __getitem__(self, tier: slice) -> Sequence[Clocks]: ...
     def __getitem__(self, tier: int | slice) -> Clocks | Sequence[Clocks]:
         return self._policy.now.clocks[tier]
+
+
+def check_proposed(env: Env) -> None:
+    """Checks what is proposed before `approve` does, in whose transaction verdicts wait: that may take seconds.
+
+    Raises:
+        BadConfig: it has an error.
+    """
+    store = PolicyStore(env)
+    with env.read() as txn:
+        proposal = store.proposal(txn)
+        given = store.text(txn, proposal.version) if proposal is not None else None
+    if given is not None:
+        policy_file.accepted(given)
+
+
+def check_in_force(env: Env) -> None:
+    """Checks what is in force before `start` does, as `check_proposed`; what is wrong with it `start` says."""
+    store = PolicyStore(env)
+    with suppress(NotFound, BadConfig):
+        with env.read() as txn:
+            given = store.text(txn, store.active(txn))
+        policy_file.accepted(given)
 
 
 def start(log: Appending, store: PolicyStore, wanted: str, *, named: bool, alone: bool) -> None:

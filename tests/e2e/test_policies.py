@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import grpc
@@ -11,17 +12,20 @@ from grpc_status import rpc_status
 from pictures import png
 
 from hashmatch.audit.ledger import Ledger
+from hashmatch.server.case_calls import THREADS
 from hashmatch.types import Subject
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 from hashmatch.v1.cases_pb2 import POLICY_STATE_FORMER, POLICY_STATE_IN_FORCE, POLICY_STATE_PROPOSED
 from hashmatch.workflow import policy_file
+from hashmatch.workflow.policy_store import PolicyStore
 
 BUILT_IN = policy_file.text_of(None)
 OTHER = BUILT_IN.replace('acknowledge = "1h"', 'acknowledge = "30m"')
 THIRD = BUILT_IN.replace('acknowledge = "1h"', 'acknowledge = "20m"')
+WRONG = BUILT_IN.replace('acknowledge = "1h"', 'acknowledge = "30d"')  # longer than that of what is less urgent
 PEOPLE = {
     "app": ("uploader", "detail"), "ana": ("analyst", "approver"), "apu": ("analyst", "approver"), "rev": ("reviewer",),
-    "aud": ("auditor",),
+    "aud": ("auditor",), "dis": ("le-liaison",),
 }  # fmt: skip
 
 
@@ -163,3 +167,32 @@ def test_a_policy_is_checked_and_a_verdict_explained_as_by_the_verbs(opened, dep
     with closing(Ledger(deployment.state, readonly=True)) as ledger:
         reads = [e.log_read for e in ledger.events(limit=1000) if e.HasField("log_read")]
     assert ("aud", f"verdict {verdict_id}") in [(one.by, one.filter) for one in reads if one.how == "ExplainVerdict"]
+
+
+def test_what_takes_long_waits_for_no_step_of_a_case_and_no_transaction(opened, deployment):
+    ask = opened()
+    wrong = deployment.state.parent / "wrong.toml"
+    wrong.write_text(WRONG)
+    with ThreadPoolExecutor(THREADS) as others:
+        with closing(Ledger(deployment.state)) as ledger, ledger.changing():
+            steps = [others.submit(ask, "rev", "ClaimCase", case_id="c_none") for _ in range(THREADS)]
+            for number in range(3):  # the last at least comes after the threads of the steps are taken
+                assert any(one.error for one in ask("ana", "CheckPolicy", policy=f"{WRONG}# {number}").findings)
+            refused(grpc.StatusCode.INVALID_ARGUMENT, ask, "ana", "ProposePolicy", policy=WRONG, reason="r")
+            disclosing = ask("dis", "DiscloseInquiry", inquiry_id="i_none")  # which may have to fetch media
+            refused(grpc.StatusCode.NOT_FOUND, list, disclosing)
+            deployment.run("policy", "propose", wrong, "--reason", "r", expect=78)
+            assert not any(step.done() for step in steps)
+        for step in steps:
+            assert step.exception().code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_what_is_proposed_is_checked_before_the_transaction_that_puts_it_into_force(opened, deployment):
+    ask = opened()
+    version = ask("ana", "ProposePolicy", policy=OTHER, reason="quicker").policy.version
+    with closing(Ledger(deployment.state)) as ledger:
+        with ledger.changing() as log:  # as by a version that held policies against fewer rules
+            PolicyStore(ledger.env)._rows.put(log.txn, b"text\0" + version.encode(), WRONG)
+        with ledger.changing():
+            refused(grpc.StatusCode.FAILED_PRECONDITION, ask, "apu", "ApprovePolicy", version=version)
+    deployment.run("policy", "approve", version, expect=78)

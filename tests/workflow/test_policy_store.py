@@ -6,12 +6,13 @@ import pytest
 
 from hashmatch.errors import BadConfig, Malformed, NotFound, Refused
 from hashmatch.workflow import policy_file
-from hashmatch.workflow.policy_store import ClocksInForce, PolicyInForce, PolicyStore, start
+from hashmatch.workflow.policy_store import ClocksInForce, PolicyInForce, PolicyStore, check_in_force, start
 
 from .conftest import match
 
 BUILT_IN = policy_file.text_of(None)
 OTHER = BUILT_IN.replace('acknowledge = "1h"', 'acknowledge = "30m"')
+LATE = BUILT_IN.replace('acknowledge = "1h"', 'acknowledge = "30d"')  # longer than that of what is less urgent
 WRONG = BUILT_IN.replace('report = "unreviewed"', 'report = "at once"', 1)
 
 
@@ -95,4 +96,17 @@ def test_what_is_in_force_and_cannot_be_read_is_told_at_the_start_and_not_replac
     with work.ledger.changing() as log:
         store._rows.put(log.txn, b"text\0" + version.encode(), "of = 'another version'")
     with pytest.raises(BadConfig, match="cannot read what is in force"):
+        do(work, start, store, BUILT_IN, named=False, alone=False)
+
+
+def test_what_is_in_force_is_followed_and_only_a_start_holds_it_against_the_rules_of_this_version(work, store):
+    check_in_force(work.ledger.env)  # before there is one
+    do(work, start, store, BUILT_IN, named=False, alone=False)
+    live, version = PolicyInForce(work.ledger.env, policy_file.load(None)), policy_file.parse(LATE).version
+    with work.ledger.changing() as log:
+        for key, value in ((b"text\0" + version.encode(), LATE), (b"active", version)):
+            store._rows.put(log.txn, key, value)
+    assert live.now.version == version
+    check_in_force(work.ledger.env)
+    with pytest.raises(BadConfig, match="longer than"):
         do(work, start, store, BUILT_IN, named=False, alone=False)
