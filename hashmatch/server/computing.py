@@ -18,18 +18,20 @@ _LOOK_SECONDS: Final = 0.2  # between two looks whether anybody still waits
 
 
 def computed(
-    order: Mapping[str, Any], stopping: threading.Event, began: Callable[[int], object] = lambda _pid: None
-) -> dict[str, Any]:
+    order: Mapping[str, Any], stopping: threading.Event, began: Callable[[int], object] = lambda _pid: None, *,
+    longest: float = LONGEST_SECONDS,
+) -> dict[str, Any]:  # fmt: skip
     """The figures that `hashmatch.server.measure` tells on an order.
 
     Args:
         stopping: once it is set nobody waits for them any more.
         began: told the process, by its number.
+        longest: seconds until it is ended, and the figures cannot be had.
     Raises:
         Unavailable: they cannot be had; says why, of the state directory alone.
     """
     command = [sys.executable, "-m", "hashmatch.server.measure", json.dumps(dict(order))]
-    until = time.monotonic() + LONGEST_SECONDS
+    until = time.monotonic() + longest
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from pictures import png
 
 from hashmatch.errors import Unavailable
-from hashmatch.server.computing import computed
+from hashmatch.server.computing import LONGEST_SECONDS, computed
 from hashmatch.types import Subject
 from hashmatch.v1 import cases_pb2, cases_pb2_grpc
 from hashmatch.v1.kpis_pb2 import KPI_MILESTONE_DECIDED
@@ -66,11 +66,16 @@ def test_figures_that_cannot_be_computed_are_no_figures(tmp_path):
         computed(order, threading.Event())
 
 
-def test_a_reading_that_nobody_waits_for_any_more_is_ended(tmp_path):
-    stopping, began = threading.Event(), []
-    stopping.set()
+@pytest.mark.parametrize("why", ["nobody waits for it", "it takes too long"])
+def test_a_reading_that_hangs_is_ended(tmp_path, why):
+    stopping, began, longest = threading.Event(), [], LONGEST_SECONDS
+    if why == "nobody waits for it":
+        stopping.set()
+    else:
+        longest = 0.1
+    order = {"state": str(tmp_path), "parent": os.getpid()}
     with pytest.raises(Unavailable, match="ended"):
-        computed({"state": "/dev/stdin", "parent": os.getpid()}, stopping, lambda pid: began.append(halted(pid)))
+        computed(order, stopping, lambda pid: began.append(halted(pid)), longest=longest)
     assert began == [True]
 
 
