@@ -22,12 +22,13 @@ MEDIA = png(1)
 
 
 @asynccontextmanager
-async def serving(tmp_path):
+async def serving(tmp_path, watch=None):
     """A service with a vault, over one list that holds MEDIA."""
     create_master_file(tmp_path / "master")
     workflow = tmp_path / "workflow.toml"
     workflow.write_text(f'[evidence]\nvault = true\nmaster = "{tmp_path / "master"}"\n')
-    async with app.running(Settings(state=tmp_path / "state", workers=1, poll_ms=5, workflow=workflow)) as service:
+    settings = Settings(state=tmp_path / "state", workers=1, poll_ms=5, workflow=workflow)
+    async with app.running(settings, watch=watch) as service:
         await service.follower.ready()
         hashed = (await service.pipeline.hash(MEDIA, Wanted(("pdq",), frozenset()))).hashed
         pdq = next(one.fingerprint.value for one in hashed if one.fingerprint.hash_type == "pdq")
@@ -79,24 +80,37 @@ def test_what_is_refused_is_not_kept(tmp_path, monkeypatch):
     asyncio.run(conversation())
 
 
-def test_who_leaves_parts_nothing_sealed_from_its_verdict(tmp_path):
+@pytest.mark.parametrize("stage", ["", "search", "seal", "record"])
+def test_who_leaves_parts_nothing_sealed_from_its_verdict(tmp_path, stage):
+    """Whoever leaves once a stage is passed; "": at once. After "search" it is sealed without them."""
+    leaving = None
+
+    def passed(name, _seconds):
+        if leaving is not None and name == stage:
+            leaving.cancel()
+
     async def conversation():
-        async with serving(tmp_path) as service:
-            for number in range(40):
-                leaving, before = judging(service, number), len(sealed(service))
-                # Before anything is sealed, in the midst of it, and once something is.
-                for _ in range(number):
-                    await asyncio.sleep(0.0005)
-                while number % 2 and len(sealed(service)) == before and not leaving.done():
-                    await asyncio.sleep(0.001)
-                leaving.cancel()
+        nonlocal leaving
+        async with serving(tmp_path, app.Watch(stage=passed)) as service:
+            for number in range(5):
+                leaving = judging(service, number)
+                await asyncio.sleep(0)
+                if not stage:
+                    leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
-            await judging(service, 41)
-            for _ in range(200):
-                if sealed(service) == named(service):
-                    break
-                await asyncio.sleep(0.02)
-            assert sealed(service) == named(service)
-            assert len(named(service)) > 1
+                if stage:
+                    await until(lambda least=number: len(named(service)) > least)
+            leaving = None
+            await judging(service, 5)
+            await until(lambda: sealed(service) == named(service))
+            assert len(named(service)) == (6 if stage else 1)
 
     asyncio.run(conversation())
+
+
+async def until(done):
+    for _ in range(1500):
+        if done():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("half a minute was not enough")
