@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -364,9 +365,7 @@ def test_an_agency_gets_the_facts_and_the_media_and_no_listed_fingerprint(work, 
     facts = json.loads(opened.parts[f"{case.id}/facts.json"])
     assert facts["items"][0]["digests"] == {"sha256": hashlib.sha256(MEDIA).hexdigest()}
     assert facts["items"][0]["matched"] == ["known"]
-    assert b"e1" not in opened.parts[f"{case.id}/facts.json"].replace(case.id.encode(), b"").replace(
-        one.verdict_id.encode(), b""
-    ).replace(hashlib.sha256(MEDIA).hexdigest().encode(), b"")
+    assert not re.search(rb"\be1\b", opened.parts[f"{case.id}/facts.json"])  # a word: ids may hold these letters, too
     (said,) = [e.disclosed for e in work.ledger.events(limit=1000) if e.HasField("disclosed")]
     assert (list(said.by), said.files, said.manifest_digest) == (["p1", "liaison"], 2, told.manifest_sha256)
 
